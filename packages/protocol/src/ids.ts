@@ -1,0 +1,45 @@
+import { z } from 'zod';
+
+/** Every id in the system is `<prefix>_<26 characters>`: made, checked and branded here and nowhere else. */
+export const idPrefixes = {
+  tenant: 'ten',
+  session: 'ses',
+  turn: 'trn',
+  machine: 'mch',
+  template: 'tpl',
+  image: 'img',
+} as const;
+export type IdKind = keyof typeof idPrefixes;
+
+declare const idBrand: unique symbol;
+export type Id<Kind extends IdKind> = string & { readonly [idBrand]: Kind };
+export type TenantId = Id<'tenant'>;
+export type SessionId = Id<'session'>;
+export type TurnId = Id<'turn'>;
+export type MachineId = Id<'machine'>;
+export type TemplateId = Id<'template'>;
+export type ImageId = Id<'image'>;
+
+// Crockford base 32 in lower case: no i, l, o, u, so that ids survive being read aloud and are valid host names.
+const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
+const bodyLength = 26;
+
+/** A new id from 128 random bits. */
+export function makeId<Kind extends IdKind>(kind: Kind): Id<Kind> {
+  const bytes = crypto.getRandomValues(new Uint8Array(bodyLength));
+  let body = '';
+  for (const byte of bytes) body += alphabet[byte & 31];
+  return `${idPrefixes[kind]}_${body}` as Id<Kind>;
+}
+
+/** The id when `text` has the exact form of that kind, otherwise undefined. */
+export function parseId<Kind extends IdKind>(kind: Kind, text: string): Id<Kind> | undefined {
+  return new RegExp(`^${idPrefixes[kind]}_[${alphabet}]{${bodyLength}}$`).test(text) ? (text as Id<Kind>) : undefined;
+}
+
+/** A zod schema for the ids of one kind. */
+export function idSchema<Kind extends IdKind>(kind: Kind): z.ZodType<Id<Kind>> {
+  return z.custom<Id<Kind>>((value) => typeof value === 'string' && parseId(kind, value) !== undefined, {
+    message: `expected an id like ${idPrefixes[kind]}_…`,
+  });
+}

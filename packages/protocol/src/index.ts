@@ -1,0 +1,42 @@
+export {
+  type Id,
+  type IdKind,
+  type ImageId,
+  type MachineId,
+  type SessionId,
+  type TemplateId,
+  type TenantId,
+  type TurnId,
+  idPrefixes,
+  idSchema,
+  makeId,
+  parseId,
+} from './ids.ts';
+export {
+  BulkheadError,
+  type BulkheadErrorOptions,
+  type ErrorCode,
+  type ErrorEntry,
+  type ErrorJson,
+  type RetryRule,
+  errorCatalogue,
+  errorEntry,
+} from './errors.ts';
+export { limits } from './limits.ts';
+export { type Size, type SizeName, defaultSize, sizeNames, sizes } from './sizes.ts';
+export { type Accelerator, type Tier, accelerators, tiers } from './tiers.ts';
+export { type SessionState, canTransition, sessionStates, sessionTransitions } from './session-states.ts';
+export {
+  type ContextFate,
+  type GuestException,
+  type Language,
+  type MimeBundle,
+  type TracebackFrame,
+  type TurnEvent,
+  type TurnEventType,
+  type TurnOutcome,
+  type TurnRequest,
+  type TurnResult,
+  contextFates,
+  languages,
+} from './turns.ts';

@@ -1,0 +1,27 @@
+/** Every bound of the wire contract. Bytes, milliseconds and counts; the unit is the last word of the name. */
+export const limits = {
+  /** Code of one turn. */
+  codeMaxBytes: 16_777_216,
+  /** stdout and stderr kept of one turn, together; what exceeds it is counted, not kept. */
+  turnOutputMaxBytes: 8_388_608,
+  /** One rich result (a MIME bundle) and all of one turn together. */
+  resultMaxBytes: 8_388_608,
+  turnResultsMaxBytes: 33_554_432,
+  turnResultsMaxCount: 256,
+  /** Events kept of one turn, whatever their size. */
+  turnEventsMaxCount: 65_536,
+  turnTimeoutDefaultMs: 120_000,
+  turnTimeoutMaxMs: 28_800_000,
+  /** From the interrupt at the deadline to the kill of the interpreter. */
+  interruptGraceMs: 1_500,
+  /** From the kill to the destruction of a machine that does not confirm it. */
+  killGraceMs: 3_000,
+  launchTimeoutMs: 10_000,
+  /** Streams open at once on one channel. */
+  streamsMaxCount: 64,
+  contextsMaxCount: 16,
+  backgroundProcessesMaxCount: 32,
+  pathMaxBytes: 4096,
+  fileListMaxCount: 10_000,
+  traceDepthMaxCount: 200,
+} as const;

@@ -1,0 +1,1 @@
+export type { Runtime, Machine, LaunchSpec, RuntimeCapabilities } from './runtimes/runtime.ts';
