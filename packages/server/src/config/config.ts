@@ -1,0 +1,110 @@
+// The one schema of the configuration and its one loader: nothing else in Bulkhead reads the environment.
+// All problems are reported at once, each as `path: problem (got ..., expected ...)`.
+
+import { tmpdir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { BulkheadError } from '@bulkhead/protocol';
+import { z } from 'zod';
+
+export interface Config {
+  /** Images and templates. */
+  readonly cacheDir: string;
+  /** Sockets and jails of running machines; short, because the path of a socket may have 107 bytes. */
+  readonly runtimeDir: string;
+  /** What outlives a session on purpose: the history of the shell. */
+  readonly stateDir: string;
+  readonly accelerator: 'auto' | 'kvm' | 'tcg';
+  /** Whether tenants may share the memory pages of one template. */
+  readonly shareTemplatePages: boolean;
+  /** `fake` is for Bulkhead's own tests: it isolates nothing. */
+  readonly runtime: 'qemu' | 'fake';
+  /** False when the user asked for output without colours. */
+  readonly color: boolean;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+const absolutePath = z.string().refine(isAbsolute, { message: 'expected an absolute path' });
+const flag = z.enum(['0', '1', 'false', 'true']).transform((text) => text === '1' || text === 'true');
+
+const environmentSchema = z.object({
+  HOME: absolutePath.optional(),
+  XDG_CACHE_HOME: absolutePath.optional(),
+  XDG_RUNTIME_DIR: absolutePath.optional(),
+  XDG_STATE_HOME: absolutePath.optional(),
+  BULKHEAD_CACHE_DIR: absolutePath.optional(),
+  BULKHEAD_RUNTIME_DIR: absolutePath
+    .refine((path) => Buffer.byteLength(path) <= 60, { message: 'expected at most 60 bytes' })
+    .optional(),
+  BULKHEAD_STATE_DIR: absolutePath.optional(),
+  BULKHEAD_ACCELERATOR: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
+  BULKHEAD_SHARE_TEMPLATE_PAGES: flag.default(false),
+  BULKHEAD_RUNTIME: z.enum(['qemu', 'fake']).default('qemu'),
+  BULKHEAD_ALLOW_FAKE: flag.default(false),
+  NO_COLOR: z.string().optional(),
+  TERM: z.string().optional(),
+});
+type ParsedEnvironment = z.infer<typeof environmentSchema>;
+
+/** What every variable means; `docs/configuration.md` and `bulkhead help environment` are made from it. */
+export const environmentHelp: Readonly<Record<string, string>> = {
+  BULKHEAD_CACHE_DIR: 'where images and templates are kept (default: $XDG_CACHE_HOME/bulkhead or ~/.cache/bulkhead)',
+  BULKHEAD_RUNTIME_DIR:
+    'where running machines have their sockets (default: $XDG_RUNTIME_DIR/bulkhead or /tmp/bulkhead-<uid>)',
+  BULKHEAD_STATE_DIR: "where the shell's history is kept (default: $XDG_STATE_HOME/bulkhead or ~/.local/state/bulkhead)",
+  BULKHEAD_ACCELERATOR: 'auto, kvm or tcg (default: auto, chosen by a boot probe)',
+  BULKHEAD_SHARE_TEMPLATE_PAGES: '1 lets tenants share the memory pages of one template (default: 0)',
+  NO_COLOR: 'set to anything but nothing: no colours',
+};
+
+/** The configuration of this process. Errors: `config_invalid` with every problem. */
+export function loadConfig(environment: Environment = process.env): Config {
+  // An empty variable is an unset one, as everywhere on Unix.
+  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = environmentSchema.safeParse(set);
+  const problems = parsed.success ? [] : parsed.error.issues.map((issue) => describeIssue(issue, set));
+  if (set['BULKHEAD_RUNTIME'] === 'fake' && !['1', 'true'].includes(set['BULKHEAD_ALLOW_FAKE'] ?? '')) {
+    problems.push(
+      'BULKHEAD_RUNTIME: the fake runtime isolates nothing and is for tests only (got "fake", expected "qemu", or BULKHEAD_ALLOW_FAKE=1 beside it)',
+    );
+  }
+  if (set['HOME'] === undefined && (set['BULKHEAD_CACHE_DIR'] ?? set['XDG_CACHE_HOME']) === undefined) {
+    problems.push('BULKHEAD_CACHE_DIR: not known (got nothing, expected it, XDG_CACHE_HOME or HOME to be set)');
+  }
+  if (!parsed.success || problems.length > 0) {
+    throw new BulkheadError('config_invalid', `The configuration is not valid:\n${problems.join('\n')}`, {
+      hint: 'Correct or unset these environment variables.',
+      details: { problems },
+    });
+  }
+  return toConfig(parsed.data);
+}
+
+function toConfig(env: ParsedEnvironment): Config {
+  const home = env.HOME ?? tmpdir();
+  return {
+    cacheDir: env.BULKHEAD_CACHE_DIR ?? join(env.XDG_CACHE_HOME ?? join(home, '.cache'), 'bulkhead'),
+    runtimeDir: env.BULKHEAD_RUNTIME_DIR ?? defaultRuntimeDir(env.XDG_RUNTIME_DIR),
+    stateDir: env.BULKHEAD_STATE_DIR ?? join(env.XDG_STATE_HOME ?? join(home, '.local', 'state'), 'bulkhead'),
+    accelerator: env.BULKHEAD_ACCELERATOR,
+    shareTemplatePages: env.BULKHEAD_SHARE_TEMPLATE_PAGES,
+    runtime: env.BULKHEAD_RUNTIME,
+    color: env.NO_COLOR === undefined && env.TERM !== 'dumb',
+  };
+}
+
+function defaultRuntimeDir(xdgRuntimeDir: string | undefined): string {
+  return xdgRuntimeDir === undefined
+    ? join(tmpdir(), `bulkhead-${process.getuid?.() ?? 0}`)
+    : join(xdgRuntimeDir, 'bulkhead');
+}
+
+function describeIssue(issue: z.core.$ZodIssue, environment: Environment): string {
+  const path = issue.path.join('.');
+  const got = JSON.stringify(environment[path] ?? null);
+  if (issue.code === 'invalid_value') {
+    return `${path}: not one of the allowed values (got ${got}, expected ${issue.values.map(String).join(', ')})`;
+  }
+  const expected = issue.message.startsWith('expected ') ? issue.message.slice('expected '.length) : issue.message;
+  return `${path}: not valid (got ${got}, expected ${expected})`;
+}

@@ -1,0 +1,80 @@
+// A machine for a session, or nothing. The caller may give up at any moment and gets its answer at once; a machine that the
+// runtime hands over afterwards is destroyed, never leaked.
+
+import { BulkheadError } from '@bulkhead/protocol';
+import type { Clock } from '../lib/clock.ts';
+import type { LaunchSpec, Machine, Runtime } from '../runtimes/runtime.ts';
+
+export interface LaunchOptions {
+  readonly runtime: Runtime;
+  readonly spec: LaunchSpec;
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  readonly onProgress?: (message: string) => void;
+}
+
+export interface PendingLaunch {
+  /** The machine, or why there is none: the signal's reason, or the runtime's error. */
+  readonly machine: Promise<Machine>;
+  /** Settles when the runtime has answered and whatever came too late is gone. Never rejects. */
+  readonly released: Promise<void>;
+}
+
+/**
+ * Errors: those of `Runtime.prepare` and `Runtime.launch`; `launch_timeout` when the runtime itself kept no time; the
+ * signal's reason when that is a `BulkheadError`, otherwise `cancelled`.
+ */
+export function startLaunch(options: LaunchOptions): PendingLaunch {
+  const { runtime, spec, clock, signal } = options;
+  const givenUp = Promise.withResolvers<never>();
+  const inner = new AbortController();
+  let abandoned = false;
+  const abandon = (reason: BulkheadError): void => {
+    if (abandoned) return;
+    abandoned = true;
+    givenUp.reject(reason);
+    inner.abort(reason);
+  };
+  const onAbort = (): void => abandon(cancellation(signal));
+  let cancelTimer = (): void => undefined;
+
+  const produce = async (): Promise<Machine> => {
+    await runtime.prepare(spec.size, {
+      signal: inner.signal,
+      ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+    });
+    inner.signal.throwIfAborted();
+    cancelTimer = clock.after(options.timeoutMs, () =>
+      abandon(
+        new BulkheadError('launch_timeout', `The machine did not start within ${options.timeoutMs} ms.`, {
+          hint: 'The host may be overloaded; `bulkhead doctor` shows what it can do.',
+        }),
+      ),
+    );
+    return await runtime.launch(spec, { signal: inner.signal });
+  };
+
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  const produced = abandoned ? givenUp.promise : produce();
+  const released = produced
+    .then(
+      async (machine) => {
+        if (abandoned) await machine.destroy('destroyed', 'the launch was given up before it was done');
+      },
+      () => undefined,
+    )
+    .catch(() => undefined)
+    .finally(() => {
+      cancelTimer();
+      signal.removeEventListener('abort', onAbort);
+    });
+  return { machine: Promise.race([givenUp.promise, produced]), released };
+}
+
+function cancellation(signal: AbortSignal): BulkheadError {
+  const reason: unknown = signal.reason;
+  if (BulkheadError.is(reason)) return reason;
+  return new BulkheadError('cancelled', 'The launch was cancelled.', { cause: reason });
+}

@@ -1,0 +1,55 @@
+// What is known of a session, as plain data. A record is never changed: a transition makes the next one, with a higher
+// generation, and refuses what the state table does not have. A store keeps exactly these.
+
+import {
+  BulkheadError,
+  type ErrorJson,
+  type MachineId,
+  type SessionId,
+  type SessionState,
+  type SizeName,
+  type TenantId,
+  type Tier,
+  type TurnId,
+  canTransition,
+} from '@bulkhead/protocol';
+import type { LaunchTimings, RuntimeName } from '../runtimes/runtime.ts';
+
+export interface SessionRecord {
+  readonly id: SessionId;
+  readonly tenant: TenantId;
+  readonly size: SizeName;
+  readonly runtime: RuntimeName;
+  readonly tier: Tier;
+  readonly state: SessionState;
+  /** 1 for a new session, then one more with every transition. */
+  readonly generation: number;
+  readonly createdAtUnixMs: number;
+  readonly endedAtUnixMs: number | null;
+  readonly machine: MachineId | null;
+  readonly bootId: string | null;
+  readonly launch: LaunchTimings | null;
+  /** The turn that runs now. */
+  readonly turn: TurnId | null;
+  readonly turnCount: number;
+  /** Why the session failed. */
+  readonly error: ErrorJson | null;
+}
+
+export type SessionChange = Partial<
+  Pick<SessionRecord, 'endedAtUnixMs' | 'machine' | 'bootId' | 'launch' | 'turn' | 'turnCount' | 'error'>
+>;
+
+/** The record after a transition. Errors: `state_conflict` for a transition that the table does not have. */
+export function transition(record: SessionRecord, to: SessionState, change: SessionChange = {}): SessionRecord {
+  if (!canTransition(record.state, to)) {
+    throw new BulkheadError('state_conflict', `A session that is ${record.state} cannot become ${to}.`, {
+      details: { state: record.state, to },
+    });
+  }
+  return { ...record, ...change, state: to, generation: record.generation + 1 };
+}
+
+export function isFinal(record: SessionRecord): boolean {
+  return record.state === 'terminated' || record.state === 'failed';
+}
