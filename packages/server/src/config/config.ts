@@ -51,7 +51,8 @@ export const environmentHelp: Readonly<Record<string, string>> = {
   BULKHEAD_CACHE_DIR: 'where images and templates are kept (default: $XDG_CACHE_HOME/bulkhead or ~/.cache/bulkhead)',
   BULKHEAD_RUNTIME_DIR:
     'where running machines have their sockets (default: $XDG_RUNTIME_DIR/bulkhead or /tmp/bulkhead-<uid>)',
-  BULKHEAD_STATE_DIR: "where the shell's history is kept (default: $XDG_STATE_HOME/bulkhead or ~/.local/state/bulkhead)",
+  BULKHEAD_STATE_DIR:
+    "where the shell's history is kept (default: $XDG_STATE_HOME/bulkhead or ~/.local/state/bulkhead)",
   BULKHEAD_ACCELERATOR: 'auto, kvm or tcg (default: auto, chosen by a boot probe)',
   BULKHEAD_SHARE_TEMPLATE_PAGES: '1 lets tenants share the memory pages of one template (default: 0)',
   NO_COLOR: 'set to anything but nothing: no colours',
@@ -60,7 +61,9 @@ export const environmentHelp: Readonly<Record<string, string>> = {
 /** The configuration of this process. Errors: `config_invalid` with every problem. */
 export function loadConfig(environment: Environment = process.env): Config {
   // An empty variable is an unset one, as everywhere on Unix.
-  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''));
+  const set = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
+  );
   const parsed = environmentSchema.safeParse(set);
   const problems = parsed.success ? [] : parsed.error.issues.map((issue) => describeIssue(issue, set));
   if (set['BULKHEAD_RUNTIME'] === 'fake' && !['1', 'true'].includes(set['BULKHEAD_ALLOW_FAKE'] ?? '')) {

@@ -5,7 +5,15 @@
 // The first chunk after a pause is shown at once. The wait grows with the number of events, so that a turn which prints
 // all day stays within the count.
 
-import type { GuestException, MimeBundle, SessionId, TurnEvent, TurnId, TurnOutcome, TurnResult } from '@bulkhead/protocol';
+import type {
+  GuestException,
+  MimeBundle,
+  SessionId,
+  TurnEvent,
+  TurnId,
+  TurnOutcome,
+  TurnResult,
+} from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
 import { OutputDecoder } from './output-decoder.ts';
 
@@ -38,7 +46,10 @@ export class EventLog {
   readonly #clock: Clock;
   readonly #bounds: EventLogBounds;
   readonly #events: TurnEvent[] = [];
-  readonly #decoders: Record<OutputStream, OutputDecoder> = { stdout: new OutputDecoder(), stderr: new OutputDecoder() };
+  readonly #decoders: Record<OutputStream, OutputDecoder> = {
+    stdout: new OutputDecoder(),
+    stderr: new OutputDecoder(),
+  };
   readonly #dropped: Record<'stdout' | 'stderr' | 'results' | 'events', number> = {
     stdout: 0,
     stderr: 0,
@@ -171,7 +182,18 @@ export class EventLog {
     }
     if (outcome === undefined) throw new Error('The turn has not ended');
     const { status, error, exception, context, turnMs, guestMs } = outcome;
-    return { sessionId, turnId, status, ...text, results, error, exception, context, truncated, timings: { turnMs, guestMs } };
+    return {
+      sessionId,
+      turnId,
+      status,
+      ...text,
+      results,
+      error,
+      exception,
+      context,
+      truncated,
+      timings: { turnMs, guestMs },
+    };
   }
 
   #appendText(stream: OutputStream, text: string, bytes: number): void {

@@ -18,7 +18,10 @@ export function machineError(exit: MachineExit): BulkheadError {
         { hint, cause },
       );
     case 'unresponsive':
-      return new BulkheadError('guest_unresponsive', 'The machine stopped answering and was destroyed.', { hint, cause });
+      return new BulkheadError('guest_unresponsive', 'The machine stopped answering and was destroyed.', {
+        hint,
+        cause,
+      });
   }
 }
 

@@ -234,10 +234,14 @@ export class Session {
   #endedError(): BulkheadError {
     const { state, error } = this.#record;
     const why: ErrorCode | null = error?.code ?? null;
-    return new BulkheadError('session_ended', why === null ? 'The session was terminated.' : 'The session has failed.', {
-      hint: 'Create another session.',
-      details: { state, reason: why },
-    });
+    return new BulkheadError(
+      'session_ended',
+      why === null ? 'The session was terminated.' : 'The session has failed.',
+      {
+        hint: 'Create another session.',
+        details: { state, reason: why },
+      },
+    );
   }
 
   #forgetOldTurns(): void {

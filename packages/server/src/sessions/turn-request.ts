@@ -17,10 +17,14 @@ export function checkTurnRequest(request: TurnRequest): CheckedTurnRequest {
   if (typeof code !== 'string') throw new BulkheadError('invalid_request', 'The code of a turn has to be text.');
   const bytes = new TextEncoder().encode(code);
   if (bytes.length > limits.codeMaxBytes) {
-    throw new BulkheadError('limit_exceeded', `The code has ${bytes.length} bytes; a turn takes ${limits.codeMaxBytes}.`, {
-      hint: 'Upload large data as a file and read it in the session.',
-      details: { limit: 'codeMaxBytes', maximum: limits.codeMaxBytes, got: bytes.length },
-    });
+    throw new BulkheadError(
+      'limit_exceeded',
+      `The code has ${bytes.length} bytes; a turn takes ${limits.codeMaxBytes}.`,
+      {
+        hint: 'Upload large data as a file and read it in the session.',
+        details: { limit: 'codeMaxBytes', maximum: limits.codeMaxBytes, got: bytes.length },
+      },
+    );
   }
   checkLanguage(language);
   checkContext(context);
@@ -42,7 +46,11 @@ export function checkLanguage(language: Language): void {
 
 export function checkContext(context: string): void {
   if (contextPattern.test(context)) return;
-  throw new BulkheadError('invalid_request', 'A context is named with 1 to 64 letters, digits, dots, dashes and underscores.', {
-    details: { field: 'context' },
-  });
+  throw new BulkheadError(
+    'invalid_request',
+    'A context is named with 1 to 64 letters, digits, dots, dashes and underscores.',
+    {
+      details: { field: 'context' },
+    },
+  );
 }

@@ -135,7 +135,10 @@ export class RunningTurn implements Turn {
     if (this.ended) return;
     this.#rung = 'destroying';
     try {
-      await this.#options.machine.destroy('unresponsive', 'the guest did not confirm the kill of an interpreter in time');
+      await this.#options.machine.destroy(
+        'unresponsive',
+        'the guest did not confirm the kill of an interpreter in time',
+      );
     } catch (error) {
       this.#settle({ error: errorJson(error), context: 'gone' });
       return;
@@ -198,7 +201,11 @@ export class RunningTurn implements Turn {
   #turnFailed(outcome: RunOutcome): ErrorJson {
     const exception = this.#exception;
     if (exception !== null) {
-      return { code: 'turn_failed', message: `The code raised ${exception.name}.`, details: { exception: exception.name } };
+      return {
+        code: 'turn_failed',
+        message: `The code raised ${exception.name}.`,
+        details: { exception: exception.name },
+      };
     }
     const exit = outcome.exitCode === null ? '' : ` with exit code ${outcome.exitCode}`;
     return { code: 'turn_failed', message: `The code failed${exit}.`, details: { exitCode: outcome.exitCode } };
@@ -226,7 +233,11 @@ export class RunningTurn implements Turn {
     } else this.#settle({ error, context: gone ? 'gone' : 'kept' });
   }
 
-  #settle(end: { readonly error: ErrorJson | null; readonly context: ContextFate; readonly outcome?: RunOutcome }): void {
+  #settle(end: {
+    readonly error: ErrorJson | null;
+    readonly context: ContextFate;
+    readonly outcome?: RunOutcome;
+  }): void {
     if (this.ended) return;
     this.#cancelTimer();
     const outcome: TurnOutcome = {

@@ -1,0 +1,232 @@
+// A guest without a machine: the same interface, in this process, on an injected clock. It keeps variables per context and
+// files in memory, does what `fake-script.ts` says, and can be ended from outside like a channel that breaks.
+
+import { BulkheadError, type Language } from '@bulkhead/protocol';
+import type { Clock } from '../../lib/clock.ts';
+import type {
+  BackgroundProcess,
+  CallOptions,
+  ChannelEnd,
+  Confirmation,
+  ContextInfo,
+  ExecRequest,
+  FileEntry,
+  FileStat,
+  Guest,
+  GuestExec,
+  GuestRun,
+  Identity,
+  RunRequest,
+} from '../../guest/guest.ts';
+import { channelError } from './fake-channel.ts';
+import { FakeRun } from './fake-run.ts';
+import type { FakeValue } from './fake-script.ts';
+
+export interface FakeContext {
+  readonly variables: Map<string, FakeValue>;
+  busy: boolean;
+}
+
+const home = '/home/user/';
+
+export class FakeGuest implements Guest {
+  readonly ended: Promise<ChannelEnd>;
+  readonly clock: Clock;
+  readonly bootId: string;
+  readonly contexts: Map<string, FakeContext> = new Map();
+  readonly files: Map<string, Uint8Array> = new Map();
+  readonly #end = Promise.withResolvers<ChannelEnd>();
+  #endedAs: ChannelEnd | undefined;
+
+  constructor(clock: Clock, bootId: string) {
+    this.clock = clock;
+    this.bootId = bootId;
+    this.ended = this.#end.promise;
+  }
+
+  get endedAs(): ChannelEnd | undefined {
+    return this.#endedAs;
+  }
+
+  end(reason: ChannelEnd['reason'], detail: string): void {
+    if (this.#endedAs !== undefined) return;
+    this.#endedAs = { reason, detail };
+    this.#end.resolve(this.#endedAs);
+  }
+
+  /** Throws what every call on an ended channel throws. */
+  check(): void {
+    if (this.#endedAs !== undefined) throw channelError(this.#endedAs);
+  }
+
+  context(language: Language, name: string): FakeContext {
+    const key = `${language}/${name}`;
+    const existing = this.contexts.get(key);
+    if (existing !== undefined) return existing;
+    const context: FakeContext = { variables: new Map(), busy: false };
+    this.contexts.set(key, context);
+    return context;
+  }
+
+  async hello(): Promise<void> {
+    this.check();
+  }
+
+  async identify(_identity: Identity): Promise<Confirmation> {
+    this.check();
+    return { bootId: this.bootId, clockSkewMs: 0 };
+  }
+
+  async ping(): Promise<void> {
+    this.check();
+  }
+
+  run(request: RunRequest): GuestRun {
+    return new FakeRun(this, request);
+  }
+
+  async restartContext(language: Language, context: string): Promise<void> {
+    this.check();
+    this.contexts.delete(`${language}/${context}`);
+  }
+
+  async listContexts(): Promise<readonly ContextInfo[]> {
+    this.check();
+    return [...this.contexts].map(([key, { busy }]) => {
+      const [language, context] = key.split('/') as [Language, string];
+      return { language, context, alive: true, busy };
+    });
+  }
+
+  exec(request: ExecRequest): GuestExec {
+    const [command = '', ...rest] = request.argv;
+    const bytes = new TextEncoder().encode(command === 'echo' ? `${rest.join(' ')}\n` : '');
+    const exitCode = command === 'echo' || command === 'true' ? 0 : command === 'false' ? 1 : 127;
+    const failure = this.#endedAs;
+    const outcome =
+      failure === undefined
+        ? Promise.resolve({ exitCode, signal: null, elapsedMs: 0 })
+        : Promise.reject(channelError(failure));
+    outcome.catch(() => undefined);
+    return {
+      outcome,
+      output: (async function* output() {
+        await outcome;
+        if (bytes.length > 0) yield { stream: 'stdout' as const, bytes };
+      })(),
+      interrupt: () => undefined,
+      kill: () => undefined,
+      resize: () => undefined,
+    };
+  }
+
+  startProcess(): Promise<string> {
+    return Promise.reject(new BulkheadError('unsupported', 'The fake runtime has no background processes.'));
+  }
+
+  async listProcesses(): Promise<readonly BackgroundProcess[]> {
+    this.check();
+    return [];
+  }
+
+  async *processOutput(process: string): AsyncGenerator<Uint8Array, void, void> {
+    this.check();
+    yield* [];
+    throw notFound(process);
+  }
+
+  async killProcess(process: string): Promise<void> {
+    this.check();
+    throw notFound(process);
+  }
+
+  async *readFile(path: string): AsyncGenerator<Uint8Array, void, void> {
+    this.check();
+    const content = this.files.get(absolute(path));
+    if (content === undefined) throw notFound(path);
+    for (let at = 0; at < content.length; at += 65_536) yield content.subarray(at, at + 65_536);
+  }
+
+  async writeFile(
+    path: string,
+    content: AsyncIterable<Uint8Array>,
+    sizeBytes: number,
+    options: CallOptions = {},
+  ): Promise<void> {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of content) {
+      this.check();
+      options.signal?.throwIfAborted();
+      chunks.push(Uint8Array.from(chunk));
+    }
+    const bytes = Buffer.concat(chunks);
+    if (bytes.length !== sizeBytes) {
+      throw new BulkheadError('upload_incomplete', `The upload ended after ${bytes.length} of ${sizeBytes} bytes.`);
+    }
+    this.files.set(absolute(path), bytes);
+  }
+
+  async listFiles(path: string): Promise<{ readonly entries: readonly FileEntry[]; readonly truncated: boolean }> {
+    this.check();
+    const prefix = absolute(path).replace(/\/*$/, '/');
+    const entries = [...this.files]
+      .filter(([name]) => name.startsWith(prefix))
+      .map(([name, bytes]) => ({ name: name.slice(prefix.length), ...statOf(bytes) }));
+    return { entries, truncated: false };
+  }
+
+  async stat(path: string): Promise<FileStat> {
+    this.check();
+    const content = this.files.get(absolute(path));
+    if (content === undefined) throw notFound(path);
+    return statOf(content);
+  }
+
+  async move(from: string, to: string): Promise<void> {
+    this.check();
+    const content = this.files.get(absolute(from));
+    if (content === undefined) throw notFound(from);
+    this.files.delete(absolute(from));
+    this.files.set(absolute(to), content);
+  }
+
+  async remove(path: string): Promise<void> {
+    this.check();
+    if (!this.files.delete(absolute(path))) throw notFound(path);
+  }
+
+  async mkdir(): Promise<void> {
+    this.check();
+  }
+
+  async info(): Promise<{
+    readonly memoryFreeBytes: number;
+    readonly scratchFreeBytes: number;
+    readonly processes: number;
+  }> {
+    this.check();
+    return { memoryFreeBytes: 0, scratchFreeBytes: 0, processes: this.contexts.size };
+  }
+
+  async settle(): Promise<void> {
+    this.check();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.end('closed', 'the host closed the channel');
+  }
+}
+
+function absolute(path: string): string {
+  return path.startsWith('/') ? path : home + path;
+}
+
+function statOf(bytes: Uint8Array): FileStat {
+  return { kind: 'file', sizeBytes: bytes.length, mode: 0o644, modifiedMs: 0 };
+}
+
+function notFound(path: string): BulkheadError {
+  return new BulkheadError('file_error', `${JSON.stringify(path)}: there is no such file or directory in the guest.`, {
+    details: { reason: 'not_found', path },
+  });
+}

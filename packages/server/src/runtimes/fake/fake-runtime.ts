@@ -1,0 +1,177 @@
+// A runtime without machines, for tests: it steps on an injected clock and fails on command. It isolates nothing and says so
+// (tier `none`). A plan decides what each launch does; `seededPlan` makes one from a seed.
+
+import { BulkheadError, type MachineId, type Tier, makeId } from '@bulkhead/protocol';
+import { type Clock, systemClock } from '../../lib/clock.ts';
+import type {
+  LaunchSpec,
+  LaunchTimings,
+  Machine,
+  MachineExit,
+  MachineRecord,
+  Runtime,
+  RuntimeCapabilities,
+} from '../runtime.ts';
+import { FakeGuest } from './fake-guest.ts';
+
+export interface LaunchStep {
+  /** `late`: does not notice that the caller gave up. `hang`: only giving up ends it. `deaf`: never answers at all. */
+  readonly kind: 'ok' | 'fail' | 'full' | 'late' | 'hang' | 'deaf';
+  readonly delayMs?: number;
+  /** How long the machine takes to be gone; `stuck`: its destruction fails. */
+  readonly destroy?: number | 'stuck';
+}
+/** What launch number `n` (from 0) does. */
+export type LaunchPlan = (n: number) => LaunchStep;
+
+export interface FakeRuntimeOptions {
+  readonly clock?: Clock;
+  readonly plan?: LaunchPlan;
+  readonly prepareFails?: boolean;
+}
+
+export class FakeRuntime implements Runtime {
+  readonly capabilities: RuntimeCapabilities = {
+    runtime: 'fake',
+    tier: 'none',
+    accelerator: 'none',
+    memorySuspend: false,
+    fork: false,
+    network: 'none',
+  };
+  /** Machines that exist, for tests that look for what was left. */
+  readonly machines: Map<MachineId, FakeMachine> = new Map();
+  readonly #clock: Clock;
+  readonly #plan: LaunchPlan;
+  readonly #prepareFails: boolean;
+  #launches = 0;
+
+  constructor(options: FakeRuntimeOptions = {}) {
+    this.#clock = options.clock ?? systemClock;
+    this.#plan = options.plan ?? ((): LaunchStep => ({ kind: 'ok' }));
+    this.#prepareFails = options.prepareFails ?? false;
+  }
+
+  async prepare(): Promise<void> {
+    if (this.#prepareFails) throw new BulkheadError('template_failed', 'The fake template was told to fail.');
+  }
+
+  async launch(spec: LaunchSpec, options: { readonly signal?: AbortSignal } = {}): Promise<Machine> {
+    const step = this.#plan(this.#launches);
+    this.#launches += 1;
+    const startedMs = this.#clock.nowMs();
+    await this.#pause(step, options.signal);
+    if (step.kind === 'fail') throw new BulkheadError('launch_failed', 'The fake launch was told to fail.');
+    if (step.kind === 'full') throw new BulkheadError('capacity_exhausted', 'The fake host was told to be full.');
+    const confirmedMs = this.#clock.nowMs() - startedMs;
+    const machine: FakeMachine = new FakeMachine({
+      spec,
+      clock: this.#clock,
+      destroy: step.destroy ?? 0,
+      timings: { spawnedMs: 0, restoredMs: confirmedMs, confirmedMs },
+      onGone: () => this.machines.delete(machine.id),
+    });
+    this.machines.set(machine.id, machine);
+    return machine;
+  }
+
+  async list(): Promise<readonly MachineRecord[]> {
+    return [...this.machines.values()].map(({ id, spec }) => ({ id, tenant: spec.tenant, session: spec.session }));
+  }
+
+  async sweep(): Promise<readonly string[]> {
+    return [];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(
+      [...this.machines.values()].map((machine) => machine.destroy('destroyed', 'the runtime was closed')),
+    );
+  }
+
+  #pause(step: LaunchStep, signal: AbortSignal | undefined): Promise<void> {
+    const done = Promise.withResolvers<void>();
+    const cancelled = new BulkheadError('cancelled', 'The launch was cancelled.');
+    const timed = step.kind !== 'hang' && step.kind !== 'deaf';
+    const cancelTimer = timed ? this.#clock.after(step.delayMs ?? 0, () => done.resolve()) : (): void => undefined;
+    if (step.kind !== 'late' && step.kind !== 'deaf') {
+      if (signal?.aborted === true) done.reject(cancelled);
+      signal?.addEventListener('abort', () => done.reject(cancelled), { once: true });
+    }
+    return done.promise.finally(cancelTimer);
+  }
+}
+
+interface FakeMachineOptions {
+  readonly spec: LaunchSpec;
+  readonly clock: Clock;
+  readonly destroy: number | 'stuck';
+  readonly timings: LaunchTimings;
+  readonly onGone: () => void;
+}
+
+export class FakeMachine implements Machine {
+  readonly id: MachineId = makeId('machine');
+  readonly tier: Tier = 'none';
+  readonly bootId: string = crypto.randomUUID();
+  readonly hostPids: readonly number[] = [];
+  readonly spec: LaunchSpec;
+  readonly timings: LaunchTimings;
+  readonly guest: FakeGuest;
+  readonly exited: Promise<MachineExit>;
+  readonly #exited = Promise.withResolvers<MachineExit>();
+  readonly #options: FakeMachineOptions;
+  #destruction: Promise<void> | undefined;
+
+  constructor(options: FakeMachineOptions) {
+    this.#options = options;
+    this.spec = options.spec;
+    this.timings = options.timings;
+    this.guest = new FakeGuest(options.clock, this.bootId);
+    this.exited = this.#exited.promise;
+  }
+
+  /** The machine dies of itself, between turns or in one. */
+  crash(): void {
+    this.guest.end('ended', 'the fake machine was told to crash');
+    void this.destroy('crashed', 'the fake machine was told to crash');
+  }
+
+  destroy(reason: MachineExit['reason'], detail: string): Promise<void> {
+    this.#destruction ??= this.#destroy(reason, detail);
+    return this.#destruction;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.destroy('destroyed', 'disposed');
+  }
+
+  async #destroy(reason: MachineExit['reason'], detail: string): Promise<void> {
+    const { destroy, clock, onGone } = this.#options;
+    this.guest.end('closed', detail);
+    if (destroy === 'stuck') throw new BulkheadError('internal', 'The fake machine was told not to go.');
+    if (destroy > 0) await new Promise<void>((resolve) => void clock.after(destroy, resolve));
+    onGone();
+    this.#exited.resolve({ reason, detail });
+  }
+}
+
+/** A plan whose launches succeed, fail, hang and come late, decided by the seed alone. */
+export function seededPlan(seed: number): LaunchPlan {
+  return (n) => {
+    const random = mulberry32(seed * 7919 + n);
+    const kinds = ['ok', 'ok', 'ok', 'fail', 'full', 'late', 'hang'] as const;
+    return { kind: kinds[Math.floor(random() * kinds.length)] ?? 'ok', delayMs: Math.floor(random() * 100) };
+  };
+}
+
+/** A small generator of uniform numbers in [0, 1): reproducible, not for secrets. */
+export function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
