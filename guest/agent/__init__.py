@@ -1,0 +1,1 @@
+"""Bulkhead's guest agent; see main.py."""

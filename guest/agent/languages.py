@@ -1,0 +1,115 @@
+"""How each language's worker is started and spoken to."""
+
+import os
+import re
+import secrets
+
+from .context import Context
+from .spawn import base_environment, spawn
+from .stream import OperationError
+from .worker_messages import DONE, RESEED
+
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+# Where bash finds its ends of the control socket and of the file with the code: above what scripts use.
+_BASH_CONTROL_FD = 90
+_BASH_CODE_FD = 91
+_BASH_STDERR_FD = 92
+
+
+class PythonContext(Context):
+    """Forked from the warmed zygote."""
+
+    language = "python"
+
+    def launch(self, control, stdout, stderr):
+        """The zygote's child."""
+        self.contexts.zygote.fork(self, [control, stdout, stderr])
+
+
+class _Spawned(Context):
+    def _spawn(self, argv, files):
+        surroundings = self.agent.surroundings
+        nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            environment = base_environment(surroundings, self.mark)
+            self.pid = spawn(surroundings, argv, environment, surroundings.home, {0: nothing, **files})
+        finally:
+            os.close(nothing)
+        self.agent.children.watch(self.pid, self.ended)
+
+
+class JavascriptContext(_Spawned):
+    """Node with our worker script."""
+
+    language = "javascript"
+
+    def launch(self, control, stdout, stderr):
+        """Descriptor 3 of Node is the control socket."""
+        argv = ["node", "--expose-gc", os.path.join(_FOLDER, "javascript_worker.cjs")]
+        self._spawn(argv, {1: stdout, 2: stderr, 3: control})
+
+
+class BashContext(_Spawned):
+    """One bash. It reads a line a turn from its control socket and answers with the exit code; the code itself lies in a file in memory,
+    because bash reads a socket byte by byte.
+    """
+
+    language = "bash"
+    can_acknowledge = False
+    _ANSWER_MAX_BYTES = 64
+
+    def launch(self, control, stdout, stderr):
+        """Interactive, because only then does SIGINT end what runs and keep the shell."""
+        self._code = os.memfd_create("turn", os.MFD_CLOEXEC)
+        if self.agent.surroundings.is_machine:
+            self.agent.surroundings.own(self._code)
+        self._reseed = ""
+        self._answer = b""
+        argv = ["bash", "--noprofile", "--rcfile", os.path.join(_FOLDER, "bash_worker.sh"), "--noediting", "-i"]
+        # What it says at its start (that there is no terminal) is not the user's: the script takes stderr when it runs.
+        nothing = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            files = {0: control, 1: stdout, 2: nothing, _BASH_CONTROL_FD: control, _BASH_CODE_FD: self._code, _BASH_STDERR_FD: stderr}
+            self._spawn(argv, files)
+        finally:
+            os.close(nothing)
+
+    def begin_turn(self, code):
+        """Into the file, then the line."""
+        if b"\0" in code:
+            raise OperationError("invalid", "a NUL in the code")
+        os.ftruncate(self._code, 0)
+        position = 0
+        while position < len(code):
+            position += os.pwrite(self._code, code[position:], position)
+        line = f'{self._reseed}eval "$__b"\n__bulkhead_done $?\n'
+        self._reseed = ""
+        self.tell(line.encode("ascii"))
+
+    def ask(self, kind):
+        """$RANDOM is the only generator of its own; it is seeded before the next turn."""
+        if kind == RESEED:
+            self._reseed = f"RANDOM={secrets.randbelow(32768)} ; "
+
+    def parse(self, data):
+        """One line with the exit code ends a turn."""
+        self._answer += data
+        if len(self._answer) > self._ANSWER_MAX_BYTES:
+            raise ValueError("more than an exit code")
+        lines = self._answer.split(b"\n")
+        self._answer = lines.pop()
+        if any(re.fullmatch(rb"[0-9]{1,3}", line) is None for line in lines):
+            raise ValueError("not an exit code")
+        return [(DONE, line) for line in lines]
+
+    def outcome(self, payload):
+        """128 + SIGINT after an interrupt is the interrupt."""
+        exit_code = int(payload) & 255
+        if exit_code == 130 and self.turn.interrupted:
+            return "interrupted", exit_code
+        return ("ok" if exit_code == 0 else "error"), exit_code
+
+    def release(self):
+        """The file too."""
+        super().release()
+        os.close(self._code)

@@ -1,0 +1,122 @@
+"""What differs between a machine and a developer's host, so that nothing else asks."""
+
+import os
+import resource
+import sys
+
+from . import identity
+
+UID = 1000
+GID = 1000
+PROCESSES_MAX_COUNT = 512
+
+
+class Machine:
+    """Inside a session's machine: the agent is root, guest code is `user`."""
+
+    is_machine = True
+    home = "/home/user"
+    user = "user"
+
+    def prepare(self):
+        """Before the channel opens: the last process that the kernel may kill for memory is the agent."""
+        os.setgroups([])
+        os.umask(0o022)
+        _write_proc("/proc/self/oom_score_adj", "-1000")
+
+    def zygote_command(self):
+        """argv of the zygote, but for its descriptor."""
+        return [sys.executable, "-I", _main_path()]
+
+    def take(self, who):
+        """The kernel's share of an identity."""
+        identity.take_as_machine(who)
+
+    def become_user(self):
+        """In a forked child: give up root for good."""
+        _write_proc("/proc/self/oom_score_adj", "500")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES_MAX_COUNT, PROCESSES_MAX_COUNT))
+        os.setgroups([])
+        os.setresgid(GID, GID, GID)
+        os.setresuid(UID, UID, UID)
+
+    def own(self, fd):
+        """Hand a terminal to the user."""
+        os.fchown(fd, UID, GID)
+
+    def with_user_rights(self):
+        """A context in which the agent opens files as the user would."""
+        return _UserRights()
+
+    def is_users(self, uid):
+        """Whether a process of this uid is guest code."""
+        return uid == UID
+
+
+class _UserRights:
+    """The effective ids only: the real ones stay root's, so that guest code can neither signal nor trace the agent meanwhile."""
+
+    def __enter__(self):
+        os.setegid(GID)
+        os.seteuid(UID)
+
+    def __exit__(self, *error):
+        os.seteuid(0)
+        os.setegid(0)
+
+
+class _SameRights:
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *error):
+        pass
+
+
+class Development:
+    """On a host, for tests: the present user, and nothing of the host is changed."""
+
+    is_machine = False
+
+    def __init__(self, home):
+        self.home = home
+        self.user = "user"
+        os.makedirs(home, exist_ok=True)
+
+    def prepare(self):
+        """Nothing to prepare."""
+
+    def zygote_command(self):
+        """argv of the zygote, but for its descriptor."""
+        return [sys.executable, "-I", _main_path(), "--development", "--home", self.home]
+
+    def take(self, who):
+        """The host keeps its clock, names and generator."""
+
+    def become_user(self):
+        """Stay who we are."""
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def own(self, fd):
+        """It is ours already."""
+
+    def with_user_rights(self):
+        """The rights that we have."""
+        return _SameRights()
+
+    def is_users(self, uid):
+        """Only what we started is ever asked about; see system.kill_tree."""
+        return uid == os.getuid()
+
+
+def _main_path():
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "main.py")
+
+
+def _write_proc(path, text):
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode("ascii"))
+    finally:
+        os.close(fd)

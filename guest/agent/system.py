@@ -1,0 +1,203 @@
+"""The machine as a whole: finding and killing descendants, `info`, `settle`."""
+
+import ctypes
+import os
+import signal
+
+from .spawn import ENVIRONMENT_MARK
+from .stream import Stream
+
+KILL_ROUNDS = 20
+
+
+class _Process:
+    __slots__ = ("pid", "parent", "session", "zombie")
+
+    def __init__(self, pid, parent, session, zombie):
+        self.pid = pid
+        self.parent = parent
+        self.session = session
+        self.zombie = zombie
+
+
+def processes(surroundings):
+    """Every process of guest code, read from /proc."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            if not surroundings.is_users(os.stat(f"/proc/{name}").st_uid):
+                continue
+            with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
+                text = file.read(1024)
+        except OSError:
+            continue  # it has ended meanwhile
+        # The command name may hold anything, parentheses too: the fields start after the last one.
+        fields = text[text.rindex(b")") + 2 :].split()
+        found.append(_Process(int(name), int(fields[1]), int(fields[3]), fields[0] in (b"Z", b"X")))
+    return found
+
+
+def kill_tree(surroundings, leader, mark):
+    """SIGKILL to `leader`, its session, its descendants, and whoever carries `mark` in its environment.
+
+    Repeats until none is left, because a fork bomb makes new ones meanwhile; stopping them first makes that converge.
+    """
+    needle = f"{ENVIRONMENT_MARK}={mark}\0".encode()
+    family = {leader}
+    for _ in range(KILL_ROUNDS):
+        alive = [process for process in processes(surroundings) if not process.zombie]
+        targets = _members(alive, family, leader, needle)
+        if not targets:
+            return
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in targets:
+                _signal(pid, number)
+        family.update(targets)
+
+
+def _members(alive, family, leader, needle):
+    members = {process.pid for process in alive if process.session == leader or process.pid in family}
+    grown = True
+    while grown:
+        grown = False
+        for process in alive:
+            if process.pid not in members and (process.parent in members or process.parent in family):
+                members.add(process.pid)
+                grown = True
+    for process in alive:
+        if process.pid not in members and needle in _environment(process.pid):
+            members.add(process.pid)
+    members.discard(os.getpid())
+    return members
+
+
+def _environment(pid):
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            return file.read(65_536)
+    except OSError:
+        return b""  # ended, or not ours to read
+
+
+def _signal(pid, number):
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has ended meanwhile, or is not guest code
+
+
+def signal_group(leader, number):
+    """A signal to the process group of `leader`; one that is gone is success."""
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def trim_heap():
+    """Give the agent's own free memory back to the kernel."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except AttributeError:
+        pass  # a C library without malloc_trim
+
+
+def settle_kernel():
+    """Write back, drop clean caches, gather free pages: what is free is not in a snapshot."""
+    os.sync()
+    for path, text in (("drop_caches", b"3"), ("compact_memory", b"1")):
+        try:
+            fd = os.open(f"/proc/sys/vm/{path}", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            continue  # a kernel without it
+        try:
+            os.write(fd, text)
+        finally:
+            os.close(fd)
+
+
+class Child(Stream):
+    """An operation whose slow part runs in a forked child, so that a big tree or a long sync does not hold up the agent."""
+
+    def __init__(self, agent, number, work, as_user):
+        super().__init__(agent, number)
+        self._work = work
+        self._as_user = as_user
+        self._pid = None
+
+    def begin(self):
+        """Fork; the child's exit code is an errno."""
+        self._pid = os.fork()
+        if self._pid == 0:
+            code = 5
+            try:
+                if self._as_user:
+                    self.agent.surroundings.become_user()
+                self._work()
+                code = 0
+            except OSError as error:
+                code = min(error.errno or 5, 255)
+            finally:
+                os._exit(code)
+        self.agent.children.watch(self._pid, self._ended)
+
+    def signal(self, name, message):
+        """Interrupt and kill both end it."""
+        if name != "resize":
+            _signal(self._pid, signal.SIGKILL)
+
+    def _ended(self, exit_code, number):
+        if exit_code:
+            raise_as_user_error = OSError(exit_code, os.strerror(exit_code))
+            from .files import describe
+
+            self.fail(*describe(raise_as_user_error))
+        elif number is not None:
+            self.fail("cancelled", "ended before it was done")
+        else:
+            self.finish({})
+
+
+class Info(Stream):
+    """`info`."""
+
+    def begin(self):
+        """Answers at once."""
+        free = 0
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    free = int(line.split()[1]) * 1024
+                    break
+        disk = os.statvfs(self.agent.surroundings.home)
+        self.finish(
+            {
+                "memoryFreeBytes": free,
+                "scratchFreeBytes": disk.f_bavail * disk.f_frsize,
+                "processes": len(processes(self.agent.surroundings)),
+            }
+        )
+
+
+class Settle(Child):
+    """`settle`: first the contexts give memory back, then the agent, then the kernel."""
+
+    def __init__(self, agent, number):
+        super().__init__(agent, number, settle_kernel if agent.surroundings.is_machine else os.sync, as_user=False)
+
+    def begin(self):
+        """The kernel's part comes last."""
+        trim_heap()
+        self.agent.contexts.trim(1.0, self._trimmed)
+
+    def _trimmed(self):
+        if self.open:
+            super().begin()
+
+
+OPERATIONS = {
+    "info": lambda agent, number, message: Info(agent, number),
+    "settle": lambda agent, number, message: Settle(agent, number),
+}
