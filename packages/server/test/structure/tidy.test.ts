@@ -52,13 +52,17 @@ test('no text names a path of the machine that it was written on', () => {
   assert.deepEqual(findLines(/(?:^|[\s"'`(=:,])\/(?:work|root)\//, outsideGuest), []);
 });
 
-test('file names are kebab-case; Python modules are snake_case; the well-known ones are as they are', () => {
+test('file names are kebab-case; the guest agent’s are snake_case as Python modules must be; the well-known ones are as they are', () => {
   const wellKnown = /^(?:[A-Z]+\.md|LICENSE|\..+)$/;
   const kebab = /^[a-z0-9]+(?:-[a-z0-9]+)*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)*$/;
-  const snake = /^_?_?[a-z0-9]+(?:_[a-z0-9]+)*(?:__)?\.py$/;
+  const snake = /^_?_?[a-z0-9]+(?:_[a-z0-9]+)*(?:__)?\.[a-z]+$/;
   const wrong = files.filter((path) => {
     const name = basename(path);
-    return !wellKnown.test(name) && !kebab.test(name) && !(path.endsWith('.py') && snake.test(name));
+    return (
+      !wellKnown.test(name) &&
+      !kebab.test(name) &&
+      !((path.endsWith('.py') || path.startsWith('guest/agent/')) && snake.test(name))
+    );
   });
   assert.deepEqual(wrong, []);
 });
