@@ -1,9 +1,4 @@
-// Every bound of one channel. What the wire contract says of them is in docs/channel.md.
-
-import { limits } from '@bulkhead/protocol';
-
-const streamsMaxCount: number = limits.streamsMaxCount;
-const messageMaxBytes: number = limits.resultMaxBytes;
+// Every bound of one channel that is not in the `limits` of the protocol. What the wire contract says of them is in docs/channel.md.
 
 export const channelLimits = {
   protocolVersion: 1,
@@ -18,7 +13,6 @@ export const channelLimits = {
   creditFramesMaxCount: 256,
   creditFrameMinBytes: 512,
   creditFramesPerDataFrame: 4,
-  streamsMaxCount: streamsMaxCount as number,
   streamMaxId: 0xffff_ffff,
   epochMax: 0xffff,
   pingsMaxCount: 64,
@@ -26,8 +20,6 @@ export const channelLimits = {
   jsonMaxDepth: 16,
   /** Values of one JSON text. Small values cost far more memory than bytes: without this, 8 MiB of `[],` would be 200 MiB. */
   jsonMaxValues: 262_144,
-  /** One message of lane 3, over all its frames. */
-  messageMaxBytes: messageMaxBytes as number,
   /** A partial message longer than this needs one of the channel's assembly slots to go on. */
   messageWithoutSlotMaxBytes: 131_072,
   assemblySlots: 1,

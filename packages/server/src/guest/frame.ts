@@ -22,6 +22,13 @@ export type Lane = (typeof lanes)[keyof typeof lanes];
 
 export const dataFlags = { lane: 0x07, end: 0x40, more: 0x80 } as const;
 
+/** The lane in the flags of a DATA frame that has passed the decoder. */
+export function laneOf(flags: number): Lane {
+  const lane = flags & dataFlags.lane;
+  if (lane === 0 || lane === 1 || lane === 2 || lane === 3) return lane;
+  throw new ProtocolViolation(`DATA on lane ${lane}`);
+}
+
 export type Direction = 'guest-to-host' | 'host-to-guest';
 
 export interface FrameHeader {

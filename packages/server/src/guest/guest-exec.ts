@@ -55,10 +55,10 @@ async function outcomeOf(stream: ChannelStream<ExecResult>, input: Promise<unkno
   return { exitCode, signal, elapsedMs: elapsedNs };
 }
 
-function failedExec(error: BulkheadError): GuestExec {
-  const outcome = Promise.reject<ExecOutcome>(error);
+function failedExec(failure: BulkheadError): GuestExec {
+  const outcome = Promise.reject<ExecOutcome>(failure);
   outcome.catch(() => {});
-  return { output: iterateFailure(error), outcome, interrupt: () => {}, kill: () => {}, resize: () => {} };
+  return { output: iterateFailure(failure), outcome, interrupt: () => {}, kill: () => {}, resize: () => {} };
 }
 
 export async function startProcess(

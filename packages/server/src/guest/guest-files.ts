@@ -158,19 +158,17 @@ export async function writeFile(
 /** Ends the channel when an upload waits for the guest and nothing moves. */
 function watchUpload(mux: Mux, stream: ChannelStream<unknown>): () => void {
   let sentBefore = -1;
-  let stop = (): void => {};
-  const arm = (): void => {
-    stop = mux.clock.after(mux.timeouts.stallTimeoutMs, () => {
+  const arm = (): (() => void) =>
+    mux.clock.after(mux.timeouts.stallTimeoutMs, () => {
       if (stream.isStopped) return;
       if (stream.isWaitingForGuest && stream.sentBytes === sentBefore) {
         mux.end('unresponsive', `${stream.spec.op} stalled`);
         return;
       }
       sentBefore = stream.sentBytes;
-      arm();
+      stop = arm();
     });
-  };
-  arm();
+  let stop = arm();
   return () => stop();
 }
 
@@ -187,11 +185,11 @@ export async function listFiles(
   const entries: FileEntry[] = [];
   for (let inbound = await stream.read(); inbound !== undefined; inbound = await stream.read()) {
     const { bytes } = inbound;
-    const { name, ...stat } = stream.parse(() => {
+    const { name, ...rest } = stream.parse(() => {
       if (entries.length >= limit) throw new ProtocolViolation('file.list sent more entries than it was asked for');
       return parseMessage(bytes, fileEntrySchema, 'entry of file.list');
     });
-    entries.push({ name, ...toStat(stat) });
+    entries.push({ name, ...toStat(rest) });
   }
   return { entries, truncated: (await outcome).truncated };
 }

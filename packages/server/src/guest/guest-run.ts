@@ -52,8 +52,8 @@ export function startRun(mux: Mux, request: RunRequest): GuestRun {
   };
 }
 
-function failedRun(error: BulkheadError): GuestRun {
-  const outcome = Promise.reject<RunOutcome>(error);
+function failedRun(failure: BulkheadError): GuestRun {
+  const outcome = Promise.reject<RunOutcome>(failure);
   outcome.catch(() => {});
-  return { events: iterateFailure(error), outcome, interrupt: () => {}, kill: () => {} };
+  return { events: iterateFailure(failure), outcome, interrupt: () => {}, kill: () => {} };
 }

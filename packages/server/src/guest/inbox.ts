@@ -1,11 +1,12 @@
 // What has come on one stream and has not been consumed: never more than the credit that the guest had, and one long message
 // where the stream holds an assembly slot. Credit goes back as the consumer takes, or at once for what is thrown away.
 
+import { limits } from '@bulkhead/protocol';
 import { ByteQueue } from '../lib/byte-queue.ts';
 import { Fifo } from '../lib/fifo.ts';
 import type { AssemblySlots } from './assembly-slots.ts';
 import { channelLimits } from './channel-limits.ts';
-import { type Lane, ProtocolViolation, lanes } from './frame.ts';
+import { type Lane, ProtocolViolation, laneOf, lanes } from './frame.ts';
 
 /** Bytes of stdout or stderr, in pieces as they suit; or one whole message of lane 3. */
 export interface Inbound {
@@ -68,7 +69,7 @@ export class Inbox {
 
   #receiveMessage(payload: Buffer, more: boolean): void {
     this.#partialLength += payload.length;
-    if (this.#partialLength > channelLimits.messageMaxBytes) throw new ProtocolViolation('a message is too long');
+    if (this.#partialLength > limits.resultMaxBytes) throw new ProtocolViolation('a message is too long');
     if (this.#discarding) {
       if (!more) this.#partialLength = 0;
       this.#owe(payload.length);
@@ -125,7 +126,7 @@ export class Inbox {
   take(): Inbound | undefined {
     const run = this.#runs.peek();
     if (run === undefined) return undefined;
-    const lane = Math.floor(run / laneFactor) as Lane;
+    const lane = laneOf(Math.floor(run / laneFactor));
     const length = run % laneFactor;
     if (lane === lanes.events) return this.#takeMessage(length);
     const bytes = this.#bytes.take(Math.min(length, channelLimits.frameMaxBytes));

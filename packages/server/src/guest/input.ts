@@ -7,7 +7,7 @@ async function nextUnlessStopped(
   stream: ChannelStream<unknown>,
 ): Promise<IteratorResult<Uint8Array, unknown> | undefined> {
   const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<Uint8Array, unknown> | undefined>();
-  let forget = (): void => {};
+  let forget: (() => void) | undefined;
   const watch = (): void => {
     if (stream.isStopped) resolve(undefined);
     else forget = stream.onChange(watch);
@@ -17,7 +17,7 @@ async function nextUnlessStopped(
   try {
     return await promise;
   } finally {
-    forget();
+    forget?.();
   }
 }
 

@@ -33,11 +33,12 @@ export function iterate<Item>(
   };
 }
 
-/** What an operation that could not begin gives: every read throws `error`. */
-export function iterateFailure<Item>(error: unknown): AsyncIterable<Item> {
-  return {
-    [Symbol.asyncIterator]: () => ({
-      next: () => Promise.reject(error as Error),
-    }),
+/** What an operation that could not begin gives: every read throws `failure`. */
+export function iterateFailure<Item>(failure: Error): AsyncIterable<Item> {
+  const iterator: AsyncIterator<Item> = {
+    async next() {
+      throw failure;
+    },
   };
+  return { [Symbol.asyncIterator]: () => iterator };
 }

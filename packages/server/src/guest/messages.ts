@@ -20,7 +20,7 @@ const base64of32 = z.string().regex(/^[A-Za-z0-9+/]{43}=$/);
 const contextName = z.string().min(1).max(256);
 const language = z.enum(languages);
 
-export const nothingSchema: z.ZodType<unknown> = z.object({}).transform(() => undefined);
+export const nothingSchema: z.ZodType = z.object({}).transform(() => undefined);
 
 export interface Hello {
   readonly version: number;
@@ -122,8 +122,8 @@ export const processListSchema: z.ZodType<{ readonly processes: readonly Backgro
     )
     .max(1024),
 });
-export const processOutputSchema: z.ZodType<unknown> = z.object({ skippedBytes: count });
-export const processKillSchema: z.ZodType<unknown> = z.object({ exitCode, signal: signalNumber });
+export const processOutputSchema: z.ZodType = z.object({ skippedBytes: count });
+export const processKillSchema: z.ZodType = z.object({ exitCode, signal: signalNumber });
 
 export const sizeSchema: z.ZodType<{ readonly size: number }> = z.object({ size: count });
 export const fileListSchema: z.ZodType<{ readonly truncated: boolean }> = z.object({ truncated: z.boolean() });
@@ -185,7 +185,9 @@ const mimeBundle = z
       names.every((name) => name.length <= channelLimits.mimeTypeMaxLength && mimeType.test(name))
     );
   })
-  .transform((value) => cleanValue(value) as MimeBundle);
+  .transform((bundle): MimeBundle =>
+    Object.fromEntries(Object.entries(bundle).map(([type, value]) => [type, cleanValue(value)])),
+  );
 
 const frames = z
   .array(z.unknown())

@@ -4,7 +4,7 @@
 
 import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, limits } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
 import { withDeadline } from '../lib/deadline.ts';
 import { Notifier } from '../lib/notifier.ts';
@@ -126,7 +126,7 @@ export class Mux implements StreamLink {
   /** Starts an operation. Throws when the channel cannot take one now. */
   open<Result>(spec: StreamSpec<Result>): ChannelStream<Result> {
     this.#throwIfNotReady();
-    if (this.#streams.size >= channelLimits.streamsMaxCount || this.#nextStream > channelLimits.streamMaxId) {
+    if (this.#streams.size >= limits.streamsMaxCount || this.#nextStream > channelLimits.streamMaxId) {
       throw new BulkheadError('limit_exceeded', 'Too many operations are under way in this session', {
         hint: 'Wait until one of them has ended.',
       });
@@ -139,7 +139,7 @@ export class Mux implements StreamLink {
     }
     const stream = new ChannelStream(this.#nextStream, spec, this);
     this.#nextStream += 2;
-    this.#streams.set(stream.id, stream as ChannelStream<unknown>);
+    this.#streams.set(stream.id, stream);
     this.send(frameTypes.open, 0, stream.id, payload);
     return stream;
   }

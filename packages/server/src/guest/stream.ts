@@ -13,6 +13,7 @@ import {
   ProtocolViolation,
   dataFlags,
   frameTypes,
+  laneOf,
   lanes,
 } from './frame.ts';
 import { refusalError } from './guest-errors.ts';
@@ -56,7 +57,7 @@ export class ChannelStream<Result> {
   readonly #link: StreamLink;
   readonly #inbox: Inbox;
   readonly #changed = new Notifier();
-  readonly #resolve: (result: unknown) => void;
+  readonly #succeed: (result: unknown) => void;
   readonly #reject: (error: BulkheadError) => void;
   readonly #endedLanes = new Set<number>();
   #state: 'open' | 'closed' = 'open';
@@ -81,7 +82,7 @@ export class ChannelStream<Result> {
     });
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     this.outcome = promise;
-    this.#resolve = resolve as (result: unknown) => void;
+    this.#succeed = (result) => resolve(checkMessage(result, spec.result, `result of ${spec.op}`));
     this.#reject = reject;
     promise.catch(() => {});
   }
@@ -134,7 +135,8 @@ export class ChannelStream<Result> {
   /** Sends input as the guest takes it. Resolves to false when the stream stopped before all was sent. */
   async write(bytes: Uint8Array, end = false): Promise<boolean> {
     let offset = 0;
-    while (offset < bytes.length || (end && !this.#inputEnded)) {
+    for (;;) {
+      if (offset === bytes.length && end === this.#inputEnded) return true;
       if (this.isStopped) return false;
       const size = Math.min(bytes.length - offset, this.#sendCredit, channelLimits.frameMaxBytes);
       if (size === 0 && offset < bytes.length) await this.#changed.wait();
@@ -150,7 +152,6 @@ export class ChannelStream<Result> {
         this.#sentBytes += size;
       }
     }
-    return true;
   }
 
   async #waitForDrain(): Promise<void> {
@@ -194,14 +195,14 @@ export class ChannelStream<Result> {
 
   /** Before a byte of its payload is accepted. */
   checkData(header: FrameHeader): void {
-    const lane = (header.flags & dataFlags.lane) as Lane;
+    const lane = laneOf(header.flags);
     if (!this.spec.lanes.includes(lane)) throw new ProtocolViolation(`DATA on lane ${lane} of ${this.spec.op}`);
     if (this.#endedLanes.has(lane)) throw new ProtocolViolation(`DATA after END on lane ${lane}`);
     if (header.length > this.#inbox.allowance) throw new ProtocolViolation('DATA beyond the credit');
   }
 
   receiveData(header: FrameHeader, payload: Buffer): void {
-    const lane = (header.flags & dataFlags.lane) as Lane;
+    const lane = laneOf(header.flags);
     const counter = lane === lanes.events ? 'events' : 'output';
     this.#received[counter] += payload.length;
     const told = lane === lanes.events ? this.spec.eventsMaxBytes : this.spec.outputMaxBytes;
@@ -233,8 +234,7 @@ export class ChannelStream<Result> {
     if (wholeLane !== undefined && !this.#endedLanes.has(wholeLane)) {
       throw new ProtocolViolation(`CLOSE before the END of lane ${wholeLane}`);
     }
-    const result = checkMessage(close.result, this.spec.result, `result of ${this.spec.op}`);
-    this.#resolve(result);
+    this.#succeed(close.result);
     this.#finish(undefined);
   }
 
