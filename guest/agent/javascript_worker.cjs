@@ -188,7 +188,7 @@ function sourceLine(file, line) {
 
 async function run(code) {
   cells += 1;
-  const name = `<cell ${cells}>`;
+  const name = `cell-${cells}`;
   sources.set(name, code);
   if (sources.size > 1000) sources.delete(sources.keys().next().value);
   let status = 'ok';
