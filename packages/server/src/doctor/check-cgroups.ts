@@ -106,8 +106,22 @@ function judge(usable: readonly Controller[], how: string): Finding {
   };
 }
 
-/** `name` is the child group's, which must not exist yet. */
-export async function checkCgroups(host: HostAccess, name: string): Promise<Finding> {
+/** `name` is the child group's, which must not exist yet. `tryRuntime` says whether the runtime itself can use what is there. */
+export async function checkCgroups(
+  host: HostAccess,
+  name: string,
+  tryRuntime: () => Promise<boolean> = async () => true,
+): Promise<Finding> {
+  const [found, usable] = [await tryHost(host, name), await tryRuntime()];
+  if (found.status !== 'ok' || usable) return found;
+  return {
+    status: 'warn',
+    detail: `${found.detail} The runtime could not use it all the same; machines are held by their own size and by resource limits only.`,
+    fix: 'Run as root.',
+  };
+}
+
+async function tryHost(host: HostAccess, name: string): Promise<Finding> {
   const [mountinfo = '', ownText = ''] = await Promise.all([
     host.readText('/proc/self/mountinfo'),
     host.readText('/proc/self/cgroup'),

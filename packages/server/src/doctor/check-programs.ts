@@ -1,8 +1,8 @@
 import type { Finding } from './host-report.ts';
 import type { CommandResult, HostAccess } from './host-access.ts';
 
-/** The oldest QEMU that the tests of Bulkhead run on. */
-const qemuOldestTested = [7, 2] as const;
+/** The runtime refuses an older QEMU. */
+const qemuOldest = [7, 2] as const;
 
 /** A version's first two numbers and its whole text, from the first line that `qemu-system-x86_64 --version` prints. */
 export function parseQemuVersion(
@@ -34,11 +34,11 @@ export async function checkQemu(host: HostAccess, timeoutMs: number): Promise<Fi
       fix: installFix('qemu-system-x86'),
     };
   }
-  const [major, minor] = qemuOldestTested;
+  const [major, minor] = qemuOldest;
   if (version.major < major || (version.major === major && version.minor < minor)) {
     return {
-      status: 'warn',
-      detail: `QEMU ${version.text} is older than ${major}.${minor}, the oldest that Bulkhead is tested with.`,
+      status: 'fail',
+      detail: `QEMU ${version.text} is older than ${major}.${minor}, the oldest that Bulkhead runs on.`,
       fix: 'Use Debian 12 or Ubuntu 24.04 or later, or put a newer qemu-system-x86_64 on PATH.',
     };
   }

@@ -31,6 +31,8 @@ export interface ExamineOptions {
   readonly probeAccelerator: (options: { readonly signal: AbortSignal }) => Promise<AcceleratorFinding>;
   /** Makes sealed memory as a template is made of, and tries to write to it; what it saw, for people. Rejects when it is not sealed. */
   readonly trySealedMemory: () => Promise<string>;
+  /** Whether the runtime itself could use control groups; when it says no, that counts. */
+  readonly tryCgroups?: () => Promise<boolean>;
   /** Whom a machine's process becomes when we are root. */
   readonly jailUser?: JailUser;
   readonly host?: HostAccess;
@@ -80,7 +82,7 @@ export async function examineHost(options: ExamineOptions): Promise<HostReport> 
     check('kvm-device', () => checkKvmDevice(host)),
     accelerated.then((found) => ({ name: 'accelerator', ...judgeAccelerator(found) })),
     check('sealed-memory', () => checkSealedMemory(options.trySealedMemory)),
-    check('cgroups', () => checkCgroups(host, `bulkhead-doctor-${process.pid}`)),
+    check('cgroups', () => checkCgroups(host, `bulkhead-doctor-${process.pid}`, options.tryCgroups)),
     check('memory', () => checkMemory(host)),
     check('disk', () => checkDisk(host, options.cacheDir)),
     check('swap', () => checkSwap(host)),

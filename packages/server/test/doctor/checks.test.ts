@@ -22,7 +22,7 @@ async function judgeQemu(answer?: Partial<CommandResult>): Promise<string> {
 test('qemu: there, too old, missing, hanging', async () => {
   assert.equal(await judgeQemu({ stdout: 'QEMU emulator version 8.2.2 (Debian)' }), 'ok');
   assert.equal(await judgeQemu({ stdout: 'QEMU emulator version 7.2.0' }), 'ok');
-  assert.equal(await judgeQemu({ stdout: 'QEMU emulator version 6.2.0' }), 'warn');
+  assert.equal(await judgeQemu({ stdout: 'QEMU emulator version 6.2.0' }), 'fail');
   assert.equal(await judgeQemu(), 'fail');
   assert.equal(await judgeQemu({ problem: 'timeout', exitCode: null }), 'fail');
 });
@@ -97,6 +97,10 @@ test('cgroups: version 2, by making a group and looking what it has', async () =
   assert.equal(found.status, 'ok');
   assert.match(found.detail, /below \/sys\/fs\/cgroup\)/);
   assert.equal(atRoot.folders.size, 0);
+
+  const unusable = await checkCgroups(atRoot, 'child', async () => false);
+  assert.equal(unusable.status, 'warn');
+  assert.match(unusable.detail, /could not use it/);
 
   const partly = await checkCgroups(fakeHost({ files, makers: { '/sys/fs/cgroup': ['pids.max'] } }), 'child');
   assert.equal(partly.status, 'warn');

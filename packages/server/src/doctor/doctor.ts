@@ -1,0 +1,36 @@
+import type { Config } from '../config/config.ts';
+import type { AcceleratorFinding } from './check-accelerator.ts';
+import { examineHost } from './examine-host.ts';
+import type { HostReport } from './host-report.ts';
+import { tryCgroups, trySealedMemory } from './qemu-trials.ts';
+
+export interface DoctorOptions extends Pick<Config, 'cacheDir'> {
+  /** Boots a guest with what is on this host already, or remembers what that showed; it builds no image. */
+  readonly probeAccelerator?: (options: { readonly signal: AbortSignal }) => Promise<AcceleratorFinding>;
+}
+
+export interface Doctor {
+  examine(options?: { readonly signal?: AbortSignal }): Promise<HostReport>;
+}
+
+/** Without a proof of the better the weaker is stated. */
+async function notProbed(): Promise<AcceleratorFinding> {
+  return {
+    accelerator: 'tcg',
+    proof: 'no guest has been booted yet. Run "bulkhead image build" and ask again.',
+  };
+}
+
+export async function openDoctor(options: DoctorOptions): Promise<Doctor> {
+  const { cacheDir, probeAccelerator = notProbed } = options;
+  return {
+    examine: ({ signal } = {}) =>
+      examineHost({
+        cacheDir,
+        probeAccelerator,
+        trySealedMemory,
+        tryCgroups,
+        ...(signal === undefined ? {} : { signal }),
+      }),
+  };
+}
