@@ -18,11 +18,12 @@ function errorCode(attempt: () => void): string | undefined {
   }
 }
 
+const write = (fd: number): void => void writeSync(fd, 'x', 0);
+
 /** Seals a page of memory as a template is sealed, and tries to change it in each way there is. Rejects when one of them works. */
 export async function trySealedMemory(): Promise<string> {
   const memory = createMemory('bulkhead-doctor');
   try {
-    const write = (fd: number): void => void writeSync(fd, 'x', 0);
     // The control: before the seals the same calls work.
     ftruncateSync(memory, 4096);
     write(memory);

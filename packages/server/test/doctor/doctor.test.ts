@@ -16,7 +16,9 @@ test('until a guest has been booted the weaker tier is stated', async () => {
 });
 
 test('what the boot probe finds decides the tier', async () => {
-  const probeAccelerator = async () => ({ accelerator: 'kvm', proof: 'a guest booted' }) as const;
-  const doctor = await openDoctor({ cacheDir: tmpdir(), probeAccelerator });
+  const doctor = await openDoctor({
+    cacheDir: tmpdir(),
+    probeAccelerator: async () => ({ accelerator: 'kvm', proof: 'a guest booted' }),
+  });
   assert.equal((await doctor.examine()).tier, 'vm-kvm');
 });
