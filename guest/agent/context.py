@@ -4,20 +4,17 @@ What a worker says on its control socket comes after what it had printed before:
 taken as far as they reached when the event arrived. So everything waits for the host's credit in one queue.
 """
 
-import array
 import collections
-import fcntl
 import json
 import os
 import signal
 import socket
-import termios
 
 from .frames import LANE_STDERR, LANE_STDOUT
 from .loop import READ, WRITE
 from .system import kill_tree, signal_group
 from .turn import STATUSES, Output
-from .worker_messages import ACKNOWLEDGED, EVENT, RUN, Reader, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, MARKED, RUN, Reader, pack
 
 INBOX_MAX_BYTES = 16_777_216
 CONTROL_READ_BYTES = 262_144
@@ -47,7 +44,7 @@ class Context:
         self._reader = Reader()
         self._inbox = collections.deque()
         self._inbox_bytes = 0
-        self._marks = None
+        self._last_marks = ()
         self._to_worker = bytearray()
         self._signal_when_known = None
         self._start()
@@ -146,12 +143,15 @@ class Context:
                 self.kill()
             return False
         for message in messages:
-            if message[0] == ACKNOWLEDGED:
+            kind, payload = message
+            if kind == ACKNOWLEDGED:
                 if self.acknowledge is not None:
                     self.acknowledge(self)
-            else:
-                self._inbox.append(message)
-                self._inbox_bytes += len(message[1] or b"") + 64
+                continue
+            self._inbox.append((kind, payload, [output.reach() for output in self._outputs]))
+            self._inbox_bytes += len(payload or b"") + 64
+            if kind == EVENT_NOW:
+                self.tell(pack(MARKED))
         self.pump()
         return True
 
@@ -168,17 +168,16 @@ class Context:
             self._inbox_bytes = 0
             return
         while self._inbox:
-            kind, payload = self._inbox[0]
-            if not self._take_marked():
+            kind, payload, marks = self._inbox[0]
+            if not self._take_up_to(marks):
                 self._adjust()
                 return
-            if kind == EVENT:
+            if kind != DONE:
                 if not turn.send_event(payload):
                     self._adjust()
                     return
             else:
                 self._done(turn, payload)
-            self._marks = None
             if not self._inbox:
                 break
             self._inbox.popleft()
@@ -190,23 +189,19 @@ class Context:
             for _ in range(SLICE_COUNT):
                 if not turn.take(output, 1 << 20):
                     break
-        if self.exit is not None and self._take_marked():
-            self._marks = None
+        if self.exit is not None and self._take_up_to(self._last_marks):
             self._end_dead()
+            return
         self._adjust()
 
-    def _take_marked(self):
-        """Take the outputs as far as they reached when this was first asked; False while the host must first give credit."""
-        if self._marks is None:
-            self._marks = [len(output.backlog) + _pending(output.fd) for output in self._outputs]
-        for index, output in enumerate(self._outputs):
-            while self._marks[index] > 0:
-                count = self.turn.take(output, self._marks[index])
-                if count == 0:
+    def _take_up_to(self, marks):
+        """Take the outputs as far as `marks`; False while the host must first give credit."""
+        for output, mark in zip(self._outputs, marks):
+            while output.taken < mark:
+                if self.turn.take(output, mark - output.taken) == 0:
                     if self.turn.blocked():
                         return False
                     break  # another reader has it: guest code can read its own pipe
-                self._marks[index] -= count
         return True
 
     def _done(self, turn, payload):
@@ -277,6 +272,7 @@ class Context:
             self.acknowledge(self)
         while self._read_control():
             pass
+        self._last_marks = [output.reach() for output in self._outputs]
         self.agent.loop.forget(self._control.fileno())
         if self.turn is not None and self.turn.running:
             self.pump()
@@ -300,12 +296,3 @@ class Context:
         self._outputs = ()
         self.agent.loop.forget(self._control.fileno())
         self._control.close()
-
-
-_count = array.array("i", [0])
-
-
-def _pending(fd):
-    """How many bytes a pipe holds."""
-    fcntl.ioctl(fd, termios.FIONREAD, _count)
-    return _count[0]

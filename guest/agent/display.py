@@ -80,9 +80,11 @@ def prepare_formatters(shell):
     table = TableFormatter(parent=formatter)
     formatter.formatters[TABLE] = table
     formatter.active_types = list(formatter.format_types)
-    table.for_type_by_name("pandas.core.frame", "DataFrame", table_of)
-    table.for_type_by_name("pandas.core.series", "Series", lambda series: table_of(series.to_frame()))
-    formatter.formatters["text/html"].for_type_by_name("pandas.core.series", "Series", _series_html)
+    # pandas 3 has moved its classes, in name.
+    for frames, series in (("pandas.core.frame", "pandas.core.series"), ("pandas", "pandas")):
+        table.for_type_by_name(frames, "DataFrame", table_of)
+        table.for_type_by_name(series, "Series", lambda value: table_of(value.to_frame()))
+        formatter.formatters["text/html"].for_type_by_name(series, "Series", _series_html)
 
 
 def _series_html(series):

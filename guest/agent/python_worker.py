@@ -9,9 +9,10 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 
 from .spawn import base_environment
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT, HEADER, RESEED, RUN, TRIM, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RUN, TRIM, pack
 
 # Out of the way of user code that counts on low numbers being its own.
 CONTROL_FD = 700
@@ -26,7 +27,10 @@ class Control:
         self._socket = socket.socket(fileno=fd)
         self._owner = os.getpid()
         self._waiting = bytearray()
-        self._sending = False
+        self._lock = threading.Lock()
+        # SIGINT in the middle of a message would garble the socket: it is kept until the message is through.
+        self.shielded = False
+        self.interrupted = False
 
     def receive(self):
         """(kind, payload), or None when the agent has gone."""
@@ -54,16 +58,52 @@ class Control:
             self._waiting += pack(kind, payload)
 
     def flush(self):
-        """Send all that is queued. Not re-entered: the reseed signal may come while it runs."""
-        if self._sending:
+        """Send all that is queued."""
+        if os.getpid() != self._owner:
             return
-        self._sending = True
-        try:
-            while self._waiting:
-                sending, self._waiting = self._waiting, bytearray()
-                self._socket.sendall(sending)
-        finally:
-            self._sending = False
+        with self._lock:
+            self.shielded = True
+            try:
+                self._flush()
+            finally:
+                self.shielded = False
+        self._late_interrupt()
+
+    def _flush(self):
+        while self._waiting:
+            sending, self._waiting = self._waiting, bytearray()
+            self._socket.sendall(sending)
+
+    def send_now(self, payload):
+        """An event, and wait until the agent has noted where it stands among the outputs.
+
+        Only the main thread waits: another one could take a message that is meant for the main thread.
+        """
+        if os.getpid() != self._owner or threading.current_thread() is not threading.main_thread():
+            self.queue(EVENT, payload)
+            self.flush()
+            return
+        with self._lock:
+            self.shielded = True
+            try:
+                self._waiting += pack(EVENT_NOW, payload)
+                self._flush()
+                while True:
+                    message = self.receive()
+                    if message is None:
+                        os._exit(0)
+                    if message[0] == MARKED:
+                        break
+                    if message[0] == RESEED:
+                        reseed()
+            finally:
+                self.shielded = False
+        self._late_interrupt()
+
+    def _late_interrupt(self):
+        if self.interrupted and threading.current_thread() is threading.main_thread():
+            self.interrupted = False
+            raise KeyboardInterrupt
 
 
 def reseed():
@@ -152,8 +192,12 @@ class _Turn:
         self._running = False
 
     def _interrupted(self, number, frame):
-        if self._running:
-            raise KeyboardInterrupt
+        if not self._running:
+            return
+        if self._control.shielded:
+            self._control.interrupted = True
+            return
+        raise KeyboardInterrupt
 
     def reseed_signal(self, number, frame):
         """While a turn runs: at once, instead of after it."""
@@ -170,6 +214,7 @@ class _Turn:
                 status = self._shell.run_turn(code.decode("utf-8"))
             finally:
                 self._running = False
+                self._control.interrupted = False
         except KeyboardInterrupt:
             status = "interrupted"  # it came between the code's end and here
         except BaseException as error:  # noqa: BLE001 - MemoryError while reporting, or an exception thrown by a signal handler

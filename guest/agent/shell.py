@@ -56,6 +56,7 @@ sum(_bulkhead_b)
 def warm_shell():
     """The shell of every worker, made once in the zygote."""
     from IPython.core import page
+    from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
@@ -70,11 +71,14 @@ def warm_shell():
         def clear_output(self, wait=False):
             """What has been sent cannot be unsent."""
 
+    class Hook(DisplayHook):
+        """A result becomes an event at the end of the turn."""
+
+        def __call__(self, result=None):
+            self.shell.cells.display_result(result)
+
     class Shell(InteractiveShell):
         """Quiet, without files, without a terminal."""
-
-        def init_sys_modules(self):
-            super().init_sys_modules()
 
         def init_virtualenv(self):
             pass
@@ -112,10 +116,9 @@ def warm_shell():
     config.InteractiveShell.autocall = 0
     config.InteractiveShell.display_page = True
     config.InteractiveShell.history_load_length = 0
-    user_module = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        shell = Shell.instance(config=config, display_pub_class=Publisher, user_module=user_module)
+        shell = Shell.instance(config=config, display_pub_class=Publisher, displayhook_class=Hook)
         for name in _WARM_MODULES:
             try:
                 __import__(name)
@@ -157,9 +160,8 @@ class Cells:
         self._names = []
         self._shown = set()
         self._failed = False
-        sys.displayhook = self._display_result
-        shell.displayhook = self._display_result
-        shell.display_trap.hook = self._display_result
+        self._ending = False
+        sys.displayhook = shell.displayhook
         shell.builtin_trap.activate()
         builtins.get_ipython = shell.get_ipython
         attach_figures(self)
@@ -195,7 +197,7 @@ class Cells:
             return
         payload = to_event(kind, data)
         if payload is not None:
-            self._send(payload, now=kind == "display")
+            self._send(payload, now=kind == "display" and not self._ending)
 
     def report(self, error):
         """An `exception` event."""
@@ -209,9 +211,10 @@ class Cells:
             sys.stdout.flush()
         except (OSError, ValueError, AttributeError):
             pass  # user code has closed or replaced it
-        self._control.queue(self._event, payload)
         if now:
-            self._control.flush()
+            self._control.send_now(payload)
+        else:
+            self._control.queue(self._event, payload)
 
     def mark_shown(self, figure):
         """A figure that was displayed explicitly is not shown again at the end of the turn."""
@@ -235,6 +238,7 @@ class Cells:
         status = self._run(tree, name, code)
         if status == "ok" and self._failed:
             status = "error"
+        self._ending = True
         try:
             self.show_figures()
         except KeyboardInterrupt as error:
@@ -244,6 +248,7 @@ class Cells:
             self.report(error)
             return "error"
         finally:
+            self._ending = False
             self._shown.clear()
         return status
 
@@ -331,7 +336,7 @@ class Cells:
             self.loop.run_until_complete(asyncio.wait({task}, timeout=0.5))
             raise
 
-    def _display_result(self, value=None):
+    def display_result(self, value):
         if value is None:
             return
         data, _ = self.shell.display_formatter.format(value)

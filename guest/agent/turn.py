@@ -1,6 +1,9 @@
 """`run`: one turn of a context, as a stream. Counts what it sends and what it drops; the context drives it."""
 
+import array
+import fcntl
 import os
+import termios
 import time
 
 from . import frames
@@ -168,6 +171,7 @@ class Output:
         self.lane = lane
         self.backlog = bytearray()
         self.lost = 0
+        self.taken = 0
         os.set_blocking(fd, False)
 
     def read(self, size):
@@ -175,20 +179,29 @@ class Output:
         if self.backlog:
             data = bytes(self.backlog[:size])
             del self.backlog[:size]
-            return data
-        try:
-            return os.read(self.fd, size)
-        except BlockingIOError:
-            return b""
+        else:
+            try:
+                data = os.read(self.fd, size)
+            except BlockingIOError:
+                return b""
+        self.taken += len(data)
+        return data
+
+    def reach(self):
+        """The position in the whole output up to which it exists now."""
+        fcntl.ioctl(self.fd, termios.FIONREAD, _count)
+        return self.taken + len(self.backlog) + _count[0]
 
     def discard(self, size):
         """Throw away up to `size` bytes without copying them; how many."""
         if self.backlog:
             return len(self.read(size))
         try:
-            return os.splice(self.fd, _nowhere(), size)
+            count = os.splice(self.fd, _nowhere(), size)
         except BlockingIOError:
             return 0
+        self.taken += count
+        return count
 
     def keep(self):
         """Between turns: take what is there, keep the end of it; False at end of file."""
@@ -201,10 +214,12 @@ class Output:
         if excess > 0:
             del self.backlog[:excess]
             self.lost += excess
+            self.taken += excess
         return bool(data)
 
 
 _null = []
+_count = array.array("i", [0])
 
 
 def _nowhere():

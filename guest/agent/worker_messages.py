@@ -7,8 +7,10 @@ import struct
 
 HEADER = struct.Struct(">IB")
 
-RUN, RESEED, TRIM = b"RST"
-EVENT, DONE, ACKNOWLEDGED = b"EDA"
+RUN, RESEED, TRIM, MARKED = b"RSTM"
+EVENT, DONE, ACKNOWLEDGED, EVENT_NOW = b"EDAN"
+# EVENT_NOW is an EVENT whose worker waits for MARKED: the agent has noted how far the outputs reached, so that what is printed next
+# comes after the event.
 
 EVENT_MAX_BYTES = 8_388_608
 MESSAGE_MAX_BYTES = 16_777_216 + 1_024
@@ -43,7 +45,7 @@ class Reader:
             if len(rest) < HEADER.size:
                 return messages
             length, kind = HEADER.unpack_from(rest)
-            if kind not in (EVENT, DONE, ACKNOWLEDGED):
+            if kind not in (EVENT, DONE, ACKNOWLEDGED, EVENT_NOW):
                 raise ValueError("unknown message of a worker")
             if length > EVENT_MAX_BYTES:
                 del rest[: HEADER.size]

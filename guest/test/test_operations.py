@@ -190,7 +190,7 @@ class ViolationTest(AgentCase):
     def test_violations(self):
         def flood(host):
             turn = host.open("exec", argv=["sleep", "5"])
-            for _ in range(5):
+            for _ in range(9):
                 host.send(DATA, 0, turn.number, b"x" * 65_536)
 
         def credit(host):
@@ -212,13 +212,14 @@ class ViolationTest(AgentCase):
             with self.subTest(name):
                 host = Host()
                 try:
-                    break_it(host)
-                    with self.assertRaises((ConnectionError, BrokenPipeError)) as caught:
-                        host.wait(lambda: False, 10)
+                    try:
+                        break_it(host)
+                    except OSError:
+                        pass  # the agent was quicker
                     self.assertEqual(host.process.wait(10), 1)
-                    self.assertIn("protocol violation", str(caught.exception))
                 finally:
                     host.close()
+                self.assertIn("protocol violation", host.errors)
 
 
 if __name__ == "__main__":
