@@ -141,7 +141,8 @@ async function runGuestTests(tally: Tally): Promise<string> {
     child.once('error', (error) => resolve(error.message));
     child.once('close', (code, signal) => resolve(code === 0 ? '' : `ended with ${signal ?? `exit code ${code}`}`));
   });
-  const skipped = [...report.matchAll(/^(.+?)(?:\n.*?)? \.\.\. skipped ['"](.*)['"]$/gm)];
+  // `name (module.class.name)`, a test's first line of documentation on a line of its own, and the outcome.
+  const skipped = [...report.matchAll(/^(.*\))(?:\n.*)? \.\.\. skipped ['"](.*)['"]$/gm)];
   for (const [, name, reason] of skipped) tally.skipped.push(`guest/test: ${name}: ${reason}`);
   const ran = /^Ran (\d+) tests? in ([\d.]+)s$/m.exec(report);
   if (ended === '' && Number(ran?.[1] ?? 0) > 0) {
