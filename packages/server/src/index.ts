@@ -1,1 +1,111 @@
-export type { Runtime, Machine, LaunchSpec, RuntimeCapabilities } from './runtimes/runtime.ts';
+// The package's entry, and the one place where everything is put together: which runtime, on which host, with which images.
+// What is heavy or not needed by every command is loaded when it is asked for.
+
+import { BulkheadError } from '@bulkhead/protocol';
+import type { Config } from './config/config.ts';
+import type { HostReport } from './doctor/host-report.ts';
+import type { Runtime } from './runtimes/runtime.ts';
+import { Sessions, type SessionsOptions } from './sessions/sessions.ts';
+
+export { type Config, type Environment, environmentHelp, loadConfig } from './config/config.ts';
+export type { CheckStatus, HostCheck, HostReport } from './doctor/host-report.ts';
+export type { ExecRequest, FileEntry, FileStat, Guest, GuestExec } from './guest/guest.ts';
+export { type Clock, systemClock } from './lib/clock.ts';
+export type {
+  LaunchSpec,
+  LaunchTimings,
+  Machine,
+  MachineExit,
+  Runtime,
+  RuntimeCapabilities,
+} from './runtimes/runtime.ts';
+export type { SessionRecord } from './sessions/session-record.ts';
+export type { SessionGuest } from './sessions/session.ts';
+export {
+  type CreateSessionOptions,
+  type CreateSessionRequest,
+  type SessionHandle,
+  Sessions,
+  type SessionsOptions,
+} from './sessions/sessions.ts';
+export type { Turn } from './sessions/turn.ts';
+
+/** Bulkhead in this process. Disposing it terminates every session and closes the runtime. */
+export interface Bulkhead extends AsyncDisposable {
+  readonly config: Config;
+  readonly runtime: Runtime;
+  readonly sessions: Sessions;
+}
+
+export interface OpenOptions {
+  readonly onTransition?: SessionsOptions['onTransition'];
+}
+
+/** Errors: `host_unsupported` when this host cannot run the configured runtime. */
+export async function openBulkhead(config: Config, options: OpenOptions = {}): Promise<Bulkhead> {
+  await using opening = new AsyncDisposableStack();
+  const runtime = opening.use(await openRuntime(config));
+  await runtime.sweep();
+  const { onTransition } = options;
+  const sessions = opening.use(new Sessions({ runtime, ...(onTransition === undefined ? {} : { onTransition }) }));
+  const open = opening.move();
+  return { config, runtime, sessions, [Symbol.asyncDispose]: () => open.disposeAsync() };
+}
+
+async function openRuntime(config: Config): Promise<Runtime> {
+  if (config.runtime === 'fake') {
+    const { FakeRuntime } = await import('./runtimes/fake/fake-runtime.ts');
+    return new FakeRuntime();
+  }
+  const { createQemuRuntime } = await loadQemu();
+  return await createQemuRuntime(config);
+}
+
+type QemuOptions = Pick<Config, 'cacheDir' | 'runtimeDir' | 'accelerator' | 'shareTemplatePages'>;
+interface QemuModule {
+  readonly createQemuRuntime: (options: QemuOptions) => Promise<Runtime>;
+}
+interface ImagesModule {
+  readonly openImages: (options: Pick<Config, 'cacheDir'>) => Promise<Images>;
+}
+interface DoctorModule {
+  readonly openDoctor: (options: Config) => Promise<Doctor>;
+}
+
+/** The guest images of this host. Every answer is plain data. */
+export interface Images {
+  build(options?: ImageOptions): Promise<Readonly<Record<string, unknown>>>;
+  list(): Promise<readonly Readonly<Record<string, unknown>>[]>;
+  /** The newest image when none is named. Errors: `image_missing`. */
+  inspect(image?: string): Promise<Readonly<Record<string, unknown>>>;
+  /** Removes what no session needs: all but the newest. */
+  prune(options?: ImageOptions): Promise<readonly Readonly<Record<string, unknown>>[]>;
+}
+export interface ImageOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (message: string) => void;
+}
+
+export interface Doctor {
+  examine(options?: { readonly signal?: AbortSignal }): Promise<HostReport>;
+}
+
+const loadQemu = (): Promise<QemuModule> => loadPart<QemuModule>('./runtimes/qemu/qemu-runtime.ts');
+
+export async function openImages(config: Config): Promise<Images> {
+  const { openImages: open } = await loadPart<ImagesModule>('./images/images.ts');
+  return await open(config);
+}
+
+export async function openDoctor(config: Config): Promise<Doctor> {
+  const { openDoctor: open } = await loadPart<DoctorModule>('./doctor/doctor.ts');
+  return await open(config);
+}
+
+async function loadPart<Part>(path: string): Promise<Part> {
+  try {
+    return await import(new URL(path, import.meta.url).href);
+  } catch (error) {
+    throw new BulkheadError('unsupported', `This build of Bulkhead has no ${path}.`, { cause: error });
+  }
+}

@@ -148,7 +148,8 @@ export class EventLog {
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
       let next = Math.max(0, after);
-      while (signal?.aborted !== true) {
+      for (;;) {
+        if (signal?.aborted === true) return;
         const event = this.#events[next];
         if (event !== undefined) {
           next += 1;

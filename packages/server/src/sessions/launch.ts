@@ -37,7 +37,7 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
     inner.abort(reason);
   };
   const onAbort = (): void => abandon(cancellation(signal));
-  let cancelTimer = (): void => undefined;
+  let cancelTimer: (() => void) | undefined;
 
   const produce = async (): Promise<Machine> => {
     await runtime.prepare(spec.size, {
@@ -58,19 +58,18 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
   if (signal.aborted) onAbort();
   else signal.addEventListener('abort', onAbort, { once: true });
   const produced = abandoned ? givenUp.promise : produce();
-  const released = produced
-    .then(
-      async (machine) => {
-        if (abandoned) await machine.destroy('destroyed', 'the launch was given up before it was done');
-      },
-      () => undefined,
-    )
-    .catch(() => undefined)
-    .finally(() => {
-      cancelTimer();
+  const release = async (): Promise<void> => {
+    try {
+      const machine = await produced;
+      if (abandoned) await machine.destroy('destroyed', 'the launch was given up before it was done');
+    } catch {
+      // The caller has been told: by `machine`, or because it gave up itself.
+    } finally {
+      cancelTimer?.();
       signal.removeEventListener('abort', onAbort);
-    });
-  return { machine: Promise.race([givenUp.promise, produced]), released };
+    }
+  };
+  return { machine: Promise.race([givenUp.promise, produced]), released: release() };
 }
 
 function cancellation(signal: AbortSignal): BulkheadError {

@@ -1,28 +1,21 @@
-import { BulkheadError, type ErrorJson } from '@bulkhead/protocol';
+import { BulkheadError, type ErrorCode, type ErrorJson } from '@bulkhead/protocol';
 import type { ChannelEnd } from '../guest/guest.ts';
 import type { MachineExit } from '../runtimes/runtime.ts';
 
+const exits: Readonly<Record<MachineExit['reason'], readonly [ErrorCode, string]>> = {
+  destroyed: ['session_ended', 'The session was terminated.'],
+  crashed: ['machine_lost', 'The machine ended unexpectedly.'],
+  protocol_violation: ['guest_protocol_violation', 'The machine broke the channel protocol and was destroyed.'],
+  unresponsive: ['guest_unresponsive', 'The machine stopped answering and was destroyed.'],
+};
+
 /** What the end of a machine is to whoever works in its session. The detail quotes the VMM or the guest, so it stays inside. */
 export function machineError(exit: MachineExit): BulkheadError {
-  const cause = new Error(exit.detail);
-  const hint = 'The session has ended and its files are gone; create another.';
-  switch (exit.reason) {
-    case 'destroyed':
-      return new BulkheadError('session_ended', 'The session was terminated.', { cause });
-    case 'crashed':
-      return new BulkheadError('machine_lost', 'The machine ended unexpectedly.', { hint, cause });
-    case 'protocol_violation':
-      return new BulkheadError(
-        'guest_protocol_violation',
-        'The machine broke the channel protocol and was destroyed.',
-        { hint, cause },
-      );
-    case 'unresponsive':
-      return new BulkheadError('guest_unresponsive', 'The machine stopped answering and was destroyed.', {
-        hint,
-        cause,
-      });
-  }
+  const [code, message] = exits[exit.reason];
+  return new BulkheadError(code, message, {
+    hint: 'The session has ended and its files are gone; create another.',
+    cause: new Error(exit.detail),
+  });
 }
 
 /** Why a machine has to go when its channel has ended. */

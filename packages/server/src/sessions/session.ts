@@ -246,7 +246,7 @@ export class Session {
 
   #forgetOldTurns(): void {
     let bytes = 0;
-    const newestFirst = [...this.#turns.values()].reverse();
+    const newestFirst = [...this.#turns.values()].toReversed();
     for (const [index, turn] of newestFirst.entries()) {
       bytes += turn.log.sizeBytes;
       if (turn.ended && (index >= turnsKeptMaxCount || bytes > turnsKeptMaxBytes)) this.#turns.delete(turn.id);

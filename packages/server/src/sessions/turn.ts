@@ -181,21 +181,17 @@ export class RunningTurn implements Turn {
     // The limit was passed by our clock, whatever the code made of the interrupt. An interrupt that came too late is none.
     if (this.#cause === 'turn_timeout') return this.#ladderError(outcome.fate);
     if (this.#cause === 'turn_interrupted' && outcome.status !== 'ok') return this.#ladderError(outcome.fate);
-    switch (outcome.status) {
-      case 'ok':
-        return null;
-      case 'error':
-        return this.#turnFailed(outcome);
-      case 'interrupted':
-        return { code: 'turn_interrupted', message: 'The code was interrupted from inside the machine.' };
-      case 'died':
-        return {
-          code: 'context_died',
-          message: `The interpreter ended during the turn${howItEnded(outcome)}; its variables are lost.`,
-          hint: 'The session is still usable: the next turn starts a new interpreter. Files are kept.',
-          details: { exitCode: outcome.exitCode, signal: outcome.signal },
-        };
+    if (outcome.status === 'ok') return null;
+    if (outcome.status === 'error') return this.#turnFailed(outcome);
+    if (outcome.status === 'interrupted') {
+      return { code: 'turn_interrupted', message: 'The code was interrupted from inside the machine.' };
     }
+    return {
+      code: 'context_died',
+      message: `The interpreter ended during the turn${howItEnded(outcome)}; its variables are lost.`,
+      hint: 'The session is still usable: the next turn starts a new interpreter. Files are kept.',
+      details: { exitCode: outcome.exitCode, signal: outcome.signal },
+    };
   }
 
   #turnFailed(outcome: RunOutcome): ErrorJson {

@@ -7,6 +7,8 @@ import { SteppedClock, settle } from '../../src/runtimes/fake/stepped-clock.ts';
 
 const spec = { tenant: makeId('tenant'), session: makeId('session'), size: 'small' } as const;
 
+const plan = (seed: number): string[] => Array.from({ length: 50 }, (_, n) => seededPlan(seed)(n).kind);
+
 describe('the fake runtime', () => {
   it('says that it isolates nothing', () => {
     assert.equal(new FakeRuntime().capabilities.tier, 'none');
@@ -27,7 +29,6 @@ describe('the fake runtime', () => {
   });
 
   it('plans the same from the same seed', () => {
-    const plan = (seed: number): string[] => Array.from({ length: 50 }, (_, n) => seededPlan(seed)(n).kind);
     assert.deepEqual(plan(7), plan(7));
     assert.notDeepEqual(plan(7), plan(8));
     assert.equal(mulberry32(1)(), mulberry32(1)());

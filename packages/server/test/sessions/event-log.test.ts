@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type TurnOutcome, limits } from '@bulkhead/protocol';
-import fc from 'fast-check';
+import { type TurnOutcome, limits, makeId } from '@bulkhead/protocol';
+import * as fc from 'fast-check';
 import { SteppedClock } from '../../src/runtimes/fake/stepped-clock.ts';
 import { EventLog } from '../../src/sessions/event-log.ts';
 import { OutputDecoder } from '../../src/sessions/output-decoder.ts';
@@ -124,7 +124,7 @@ describe('EventLog', () => {
     log.end(outcome, none);
     const events = await collect(log.read());
     assert.ok(events.length < 10, `${events.length} events`);
-    assert.equal(log.fold('ses_x' as never, 'trn_x' as never).stdout.length, 100_000);
+    assert.equal(log.fold(makeId('session'), makeId('turn')).stdout.length, 100_000);
   });
 
   it('lets a reader go when its signal is aborted', async () => {

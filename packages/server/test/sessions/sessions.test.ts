@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { limits, makeId } from '@bulkhead/protocol';
+import { BulkheadError, limits, makeId } from '@bulkhead/protocol';
 import { mulberry32, seededPlan } from '../../src/runtimes/fake/fake-runtime.ts';
+import type { CreateSessionRequest } from '../../src/sessions/sessions.ts';
 import type { Turn } from '../../src/sessions/turn.ts';
 import { createSession, onlyMachine, openHarness, runTurn } from './harness.ts';
 
@@ -19,7 +20,9 @@ describe('creating a session', () => {
 
   it('refuses a size that there is not', async () => {
     const harness = openHarness();
-    await assert.rejects(harness.sessions.createSession({ tenant: harness.tenant, size: 'huge' as 'small' }), {
+    // @ts-expect-error: what a caller without types may send.
+    const request: CreateSessionRequest = { tenant: harness.tenant, size: 'huge' };
+    await assert.rejects(harness.sessions.createSession(request), {
       code: 'invalid_request',
     });
     assert.deepEqual(harness.transitions, []);
@@ -252,7 +255,10 @@ describe('any interleaving', () => {
         try {
           acts[Math.floor(random() * acts.length)]?.();
         } catch (error) {
-          assert.ok(['state_conflict', 'session_ended'].includes((error as { code: string }).code), String(error));
+          assert.ok(
+            BulkheadError.is(error, 'state_conflict') || BulkheadError.is(error, 'session_ended'),
+            String(error),
+          );
         }
         if (random() < 0.7) await harness.clock.advance(Math.floor(random() * 60));
       }

@@ -1,16 +1,15 @@
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, type ErrorCode } from '@bulkhead/protocol';
 import type { ChannelEnd } from '../../guest/guest.ts';
+
+const ends: Readonly<Record<ChannelEnd['reason'], readonly [ErrorCode, string]>> = {
+  closed: ['session_ended', 'The session was terminated.'],
+  ended: ['machine_lost', 'The machine ended unexpectedly.'],
+  protocol_violation: ['guest_protocol_violation', 'The machine broke the channel protocol.'],
+  unresponsive: ['guest_unresponsive', 'The machine stopped answering.'],
+};
 
 /** What a call on a channel that has ended rejects with. */
 export function channelError(end: ChannelEnd): BulkheadError {
-  switch (end.reason) {
-    case 'closed':
-      return new BulkheadError('session_ended', 'The session was terminated.');
-    case 'ended':
-      return new BulkheadError('machine_lost', 'The machine ended unexpectedly.');
-    case 'protocol_violation':
-      return new BulkheadError('guest_protocol_violation', 'The machine broke the channel protocol.');
-    case 'unresponsive':
-      return new BulkheadError('guest_unresponsive', 'The machine stopped answering.');
-  }
+  const [code, message] = ends[end.reason];
+  return new BulkheadError(code, message);
 }

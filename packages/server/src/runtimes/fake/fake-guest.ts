@@ -23,6 +23,8 @@ import { FakeRun } from './fake-run.ts';
 import type { FakeValue } from './fake-script.ts';
 
 export interface FakeContext {
+  readonly language: Language;
+  readonly name: string;
   readonly variables: Map<string, FakeValue>;
   busy: boolean;
 }
@@ -63,7 +65,7 @@ export class FakeGuest implements Guest {
     const key = `${language}/${name}`;
     const existing = this.contexts.get(key);
     if (existing !== undefined) return existing;
-    const context: FakeContext = { variables: new Map(), busy: false };
+    const context: FakeContext = { language, name, variables: new Map(), busy: false };
     this.contexts.set(key, context);
     return context;
   }
@@ -92,10 +94,12 @@ export class FakeGuest implements Guest {
 
   async listContexts(): Promise<readonly ContextInfo[]> {
     this.check();
-    return [...this.contexts].map(([key, { busy }]) => {
-      const [language, context] = key.split('/') as [Language, string];
-      return { language, context, alive: true, busy };
-    });
+    return [...this.contexts.values()].map(({ language, name, busy }) => ({
+      language,
+      context: name,
+      alive: true,
+      busy,
+    }));
   }
 
   exec(request: ExecRequest): GuestExec {

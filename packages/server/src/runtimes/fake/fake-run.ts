@@ -85,7 +85,7 @@ export class FakeRun implements GuestRun {
     let exitCode = 0;
     for (const line of code.split(/[\n;]/).map((text) => text.trim())) {
       const echo = /^echo (.*)$/.exec(line);
-      if (echo !== null) yield text('stdout', `${echo[1]}\n`);
+      if (echo !== null) yield textEvent('stdout', `${echo[1]}\n`);
       const exit = /^exit (\d+)$/.exec(line);
       if (exit !== null) exitCode = Number(exit[1]);
     }
@@ -98,27 +98,18 @@ export class FakeRun implements GuestRun {
     last: boolean,
   ): AsyncGenerator<GuestEvent, RunEnd | undefined, void> {
     const { variables } = context;
-    switch (statement.kind) {
-      case 'assign':
-        variables.set(statement.name, evaluate(statement.expression, variables));
-        return undefined;
-      case 'print':
-        yield text(statement.stream, `${evaluate(statement.expression, variables) ?? ''}\n`);
-        return undefined;
-      case 'raise':
-        throw new FakeException(statement.name, String(evaluate(statement.expression, variables) ?? ''));
-      case 'syntax-error':
-        throw new FakeException('SyntaxError', 'invalid syntax');
-      case 'expression': {
-        const value = evaluate(statement.expression, variables);
-        if (last && value !== null) {
-          yield resultEvent({ 'text/plain': typeof value === 'string' ? `'${value}'` : String(value) });
-        }
-        return undefined;
-      }
-      case 'call':
-        return yield* this.#call(statement.verb, evaluate(statement.expression, variables));
+    if (statement.kind === 'call') return yield* this.#call(statement.verb, evaluate(statement.expression, variables));
+    if (statement.kind === 'raise') {
+      throw new FakeException(statement.name, String(evaluate(statement.expression, variables) ?? ''));
     }
+    if (statement.kind === 'syntax-error') throw new FakeException('SyntaxError', 'invalid syntax');
+    const value = evaluate(statement.expression, variables);
+    if (statement.kind === 'assign') variables.set(statement.name, value);
+    else if (statement.kind === 'print') yield textEvent(statement.stream, `${value ?? ''}\n`);
+    else if (last && value !== null) {
+      yield resultEvent({ 'text/plain': typeof value === 'string' ? `'${value}'` : String(value) });
+    }
+    return undefined;
   }
 
   async *#call(verb: string, argument: string | number | null): AsyncGenerator<GuestEvent, RunEnd | undefined, void> {
@@ -142,10 +133,10 @@ export class FakeRun implements GuestRun {
         yield { type: 'stdout', bytes: Buffer.from(String(argument), 'hex') };
         return undefined;
       case 'fake.stderr':
-        yield text('stderr', String(argument));
+        yield textEvent('stderr', String(argument));
         return undefined;
       case 'fake.flood':
-        for (let left = n; left > 0; left -= 16_384) yield text('stdout', 'x'.repeat(Math.min(left, 16_384)));
+        for (let left = n; left > 0; left -= 16_384) yield textEvent('stdout', 'x'.repeat(Math.min(left, 16_384)));
         return undefined;
       case 'fake.drop':
         this.#dropped.stdout += n;
@@ -205,7 +196,7 @@ export class FakeRun implements GuestRun {
   }
 }
 
-function text(type: 'stdout' | 'stderr', content: string): GuestEvent {
+function textEvent(type: 'stdout' | 'stderr', content: string): GuestEvent {
   return { type, bytes: encoder.encode(content) };
 }
 

@@ -1,0 +1,152 @@
+// Every command as data: parsing, help and suggestions are made from this.
+
+import { languages, sizeNames, sizes } from '@bulkhead/protocol';
+import type { CommandSpec, OptionSpec } from './command.ts';
+
+const sizeHelp = sizeNames
+  .map((name) => `${name} (${sizes[name].vcpus} CPU, ${sizes[name].memoryMib} MiB, ${sizes[name].scratchMib} MiB disk)`)
+  .join(', ');
+
+const size: OptionSpec = { type: 'string', value: 'SIZE', help: `what the session is given: ${sizeHelp}` };
+const json: OptionSpec = { type: 'boolean', help: 'print JSON instead of text' };
+const quiet: OptionSpec = { type: 'boolean', short: 'q', help: 'no progress, no summary' };
+const help: OptionSpec = { type: 'boolean', short: 'h', help: 'show this help' };
+const timeout: OptionSpec = {
+  type: 'string',
+  value: 'TIME',
+  help: 'stop a turn after so long: 2 (seconds), 500ms, 5m; two minutes unless said',
+};
+const figures: OptionSpec = {
+  type: 'string',
+  value: 'FOLDER',
+  help: 'where figures are saved; the current folder unless said, "none" to save none',
+};
+
+export const commandSpecs: readonly CommandSpec[] = [
+  {
+    name: 'run',
+    usage: 'run [CODE | -] [OPTION]...',
+    summary: 'run code in a virtual machine of its own',
+    description: `Launches a machine, runs the code in it as one turn, shows what it prints as it prints it, and destroys the machine.
+The code is the argument, a file (-f), or standard input. The value of the last expression is shown; figures are saved.
+Nothing the code does reaches this host: it sees no file of yours but those you give it with --file, and no network.`,
+    options: {
+      file: {
+        type: 'string',
+        multiple: true,
+        value: 'LOCAL[:GUEST]',
+        help: 'give the session a file; it arrives in /home/user under its own name unless said',
+      },
+      out: {
+        type: 'string',
+        multiple: true,
+        value: 'GUEST[:LOCAL]',
+        help: 'fetch a file when the code has ended; into the current folder unless said',
+      },
+      script: { type: 'string', short: 'f', value: 'FILE', help: 'read the code from this file' },
+      lang: { type: 'string', short: 'l', value: 'LANGUAGE', help: `${languages.join(', ')}; python unless said` },
+      timeout,
+      size,
+      figures,
+      json: { type: 'boolean', help: 'print one JSON document when it is over, whatever happened' },
+      quiet,
+      help,
+    },
+    examples: [
+      [`bulkhead run 'print(6*7)'`, 'the smallest one'],
+      [`bulkhead run -f analyse.py --file prices.csv --out report.html`, 'a file in, a file out'],
+      [`cat model.js | bulkhead run --lang javascript`, 'code from a pipe'],
+      [`bulkhead run --timeout 2 'while True: pass'`, 'ends with turn_timeout, exit code 124'],
+      [`bulkhead run --json '1/0' | jq .error.code`, 'for programs: "turn_failed"'],
+    ],
+  },
+  {
+    name: 'shell',
+    usage: 'shell [OPTION]...',
+    summary: 'an interactive session whose variables live on from turn to turn',
+    description: `One session, many turns. Type Python; a block that is not finished goes on to the next line, an empty line ends it.
+Ctrl-C interrupts the turn, Ctrl-D ends the session. Lines that are not code:
+  !COMMAND               run a command with bash
+  %lang LANGUAGE         switch to ${languages.join(', ')}
+  :files [FOLDER]        what is in the session's home, or in a folder
+  :upload LOCAL [GUEST]  :download GUEST [LOCAL]
+  :restart               start the interpreter anew: variables go, files stay
+  :session               the session, its machine and tier
+  :timeout TIME          the limit of the turns to come
+  :help                  :quit
+From a pipe, an empty line ends a turn (not within brackets, a string, or before a line that continues the block; two empty
+lines always end a Python block). The exit code is 0, or that of the last turn that failed.`,
+    options: {
+      lang: { type: 'string', short: 'l', value: 'LANGUAGE', help: `the language to begin with; python unless said` },
+      timeout,
+      size,
+      figures,
+      lines: { type: 'boolean', help: 'from a pipe: every line is a turn' },
+      json: { type: 'boolean', help: 'one JSON document a turn, each on its own line' },
+      quiet,
+      help,
+    },
+    examples: [
+      ['bulkhead shell', 'a session to try things in'],
+      [`printf 'x = 41\\n\\nprint(x + 1)\\n' | bulkhead shell`, 'prints 42: two turns, one session'],
+      ['bulkhead shell --json < turns.py | jq .results', 'figures, tables and tracebacks as data'],
+    ],
+  },
+  {
+    name: 'image',
+    usage: 'image build|list|inspect [IMAGE]|prune [OPTION]...',
+    summary: 'the guest images of this host',
+    description: `An image is a kernel, an initramfs and a read-only root, made from Debian packages. The first session builds it when it is
+missing. \`inspect\` shows every package in it, with version and digest; \`prune\` removes all but the newest.`,
+    options: { json, quiet, help },
+    examples: [
+      ['bulkhead image build', 'make it now, so that the first session need not wait'],
+      ['bulkhead image list', 'what there is'],
+      ['bulkhead image inspect --json', 'what is in it'],
+    ],
+  },
+  {
+    name: 'doctor',
+    usage: 'doctor [OPTION]...',
+    summary: 'what this host can do, and what to change',
+    description: `Tries what sessions need and says what was found: whether KVM truly works, what the jail can use, memory, versions.
+Exit code 1 when sessions cannot run here.`,
+    options: { json, help },
+    examples: [
+      ['bulkhead doctor', 'a report with what to change'],
+      ['bulkhead doctor --json | jq .tier', 'how strong the wall is here'],
+    ],
+  },
+  {
+    name: 'bench',
+    usage: 'bench launch|turn|density [OPTION]...',
+    summary: 'measure this host, beside what you would pick instead',
+    description: `Each number says what its clock measured, from where to where. Ratios to the baselines of the same run are what travels to
+other machines.`,
+    options: { n: { type: 'string', short: 'n', value: 'N', help: 'how many times' }, json, quiet, help },
+    examples: [
+      ['bulkhead bench launch -n 50', 'from the call to a confirmed, unique machine'],
+      ['bulkhead bench turn -n 200 --json', 'what a turn costs on top of its own work'],
+      ['bulkhead bench density -n 40', 'what an idle session keeps in memory'],
+    ],
+  },
+  {
+    name: 'help',
+    usage: 'help [COMMAND | exit-codes | environment]',
+    summary: 'help on a command, on exit codes, on the environment',
+    description: 'The same as --help on a command.',
+    options: { help },
+    examples: [
+      ['bulkhead help run', 'all about run'],
+      ['bulkhead help exit-codes', 'what every exit code means'],
+    ],
+  },
+  {
+    name: 'version',
+    usage: 'version [OPTION]...',
+    summary: 'the version of Bulkhead and of what it runs on',
+    description: 'The version of Bulkhead, of Node and of the channel.',
+    options: { json, help },
+    examples: [['bulkhead version --json', 'for a bug report']],
+  },
+];

@@ -1,0 +1,92 @@
+import { existsSync } from 'node:fs';
+import { BulkheadError } from '@bulkhead/protocol';
+import type { Bulkhead } from '@bulkhead/server';
+import type { CommandContext, CommandInput } from '../command.ts';
+import { openLocal } from '../local-session.ts';
+import { nearest } from '../nearest.ts';
+import { jsonLine } from '../output.ts';
+import { formatNumber, formatTable } from '../table.ts';
+
+const benchmarks: Readonly<Record<string, number>> = { launch: 50, turn: 200, density: 40 };
+
+interface Percentiles {
+  readonly median: number;
+  readonly p95: number;
+}
+export interface BenchmarkReport extends Percentiles {
+  readonly benchmark: string;
+  readonly n: number;
+  readonly unit: string;
+  /** From which call to which byte. */
+  readonly clock?: string;
+  readonly max: number;
+  readonly runtime: string;
+  readonly tier: string;
+  readonly baselines: Readonly<Record<string, Percentiles & { readonly ratio: number }>>;
+}
+export interface BenchmarkOptions {
+  readonly n: number;
+  readonly bulkhead: Bulkhead;
+  readonly signal: AbortSignal;
+  readonly onProgress: (message: string) => void;
+}
+interface BenchmarkModule {
+  readonly run: (options: BenchmarkOptions) => Promise<BenchmarkReport>;
+}
+
+export async function bench(context: CommandContext, input: CommandInput): Promise<number> {
+  const [name = '', ...more] = input.positionals;
+  const usual = Object.hasOwn(benchmarks, name) ? benchmarks[name] : undefined;
+  if (usual === undefined || more.length > 0) throw unknownBenchmark(name);
+  const n = parseCount(input.text('n'), usual);
+  const module = await loadBenchmark(name);
+  const { stderr, interrupts } = context;
+  const onProgress = (message: string): void => {
+    if (!input.flag('quiet')) void stderr.line(stderr.style('dim', message));
+  };
+  await using local = await openLocal(context, { quiet: input.flag('quiet') });
+  const report = await module.run({ n, bulkhead: local.bulkhead, signal: interrupts.ended, onProgress });
+  await context.stdout.write(input.flag('json') ? jsonLine(report) : formatReport(report));
+  return 0;
+}
+
+async function loadBenchmark(name: string): Promise<BenchmarkModule> {
+  const file = new URL(`../../../../bench/${name}.ts`, import.meta.url);
+  if (!existsSync(file)) {
+    throw new BulkheadError('unsupported', `There is no benchmark ${name} in this installation.`, {
+      hint: 'Benchmarks are in bench/ of a checkout.',
+    });
+  }
+  return await import(file.href);
+}
+
+function parseCount(text: string | undefined, usual: number): number {
+  if (text === undefined) return usual;
+  const n = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  if (n < 1) throw new BulkheadError('invalid_request', `-n ${JSON.stringify(text)} is not a count from 1 to 999999.`);
+  return n;
+}
+
+function formatReport(report: BenchmarkReport): string {
+  const { benchmark, n, unit, clock, median, p95, max, runtime, tier, baselines } = report;
+  const rows = [
+    { '': `bulkhead (${tier})`, median: formatNumber(median), p95: formatNumber(p95), ratio: '1' },
+    ...Object.entries(baselines).map(([name, baseline]) => ({
+      '': name,
+      median: formatNumber(baseline.median),
+      p95: formatNumber(baseline.p95),
+      ratio: formatNumber(baseline.ratio),
+    })),
+  ];
+  const head = `${benchmark}: ${n} times on ${runtime}, in ${unit}; max ${formatNumber(max)}\n`;
+  return `${head}${clock === undefined ? '' : `${clock}\n`}\n${formatTable(rows)}`;
+}
+
+function unknownBenchmark(name: string): BulkheadError {
+  const names = Object.keys(benchmarks);
+  const suggestion = nearest(name, names);
+  const message = name === '' ? 'Which benchmark?' : `There is no benchmark ${JSON.stringify(name)}.`;
+  return new BulkheadError('invalid_request', message, {
+    hint: suggestion === undefined ? `Say one of: ${names.join(', ')}.` : `Did you mean ${suggestion}?`,
+  });
+}

@@ -1,0 +1,98 @@
+import { type ErrorJson, type TurnResult, errorEntry } from '@bulkhead/protocol';
+import type { SessionHandle, SessionRecord } from '@bulkhead/server';
+import { resolve } from 'node:path';
+import type { CommandContext, CommandInput } from '../command.ts';
+import { formatBytes, parseDurationMs } from '../duration.ts';
+import { FigureFolder } from '../figures.ts';
+import { openLocal, parseLanguage, parseSize } from '../local-session.ts';
+import { jsonLine } from '../output.ts';
+import { readCode } from '../read-code.ts';
+import { reportError, toBulkheadError } from '../report-error.ts';
+import { type Transfer, checkUpload, download, parseDownload, parseUpload, upload } from '../transfer.ts';
+import { turnDocument } from '../turn-document.ts';
+import { type TurnView, showSummary, showTurn } from '../turn-view.ts';
+
+interface RunPlan {
+  readonly code: string;
+  readonly language: ReturnType<typeof parseLanguage>;
+  readonly timeoutMs: number | undefined;
+  readonly size: ReturnType<typeof parseSize>;
+  readonly uploads: readonly Transfer[];
+  readonly downloads: readonly Transfer[];
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+/** What is known so far: whatever fails, this much can be told. */
+interface Progress {
+  record?: SessionRecord;
+  result?: TurnResult;
+  error?: ErrorJson;
+}
+
+export async function run(context: CommandContext, input: CommandInput): Promise<number> {
+  const stop = new AbortController();
+  using _interrupts = context.interrupts.during(() => stop.abort());
+  const signal = AbortSignal.any([stop.signal, context.interrupts.ended]);
+  const plan = await planRun(context, input, signal);
+  const view = viewOf(context, input, plan);
+  const progress: Progress = {};
+  try {
+    await carryOut(plan, view, progress, signal);
+  } catch (error) {
+    progress.error = toBulkheadError(error).toJSON();
+    if (!plan.json) await reportError(context.stderr, progress.error);
+  }
+  const totalMs = context.elapsedMs();
+  const { record, result } = progress;
+  if (plan.json) {
+    await context.stdout.write(jsonLine(turnDocument({ record, result, error: progress.error, totalMs })));
+  } else if (record !== undefined) await showSummary(view, record, result, totalMs);
+  if (context.interrupts.ended.aborted) return errorEntry('cancelled').exitCode;
+  const error = result?.error ?? progress.error;
+  return error === undefined || error === null ? 0 : errorEntry(error.code).exitCode;
+}
+
+/** Everything that can be wrong with the command line, before anything is launched. */
+async function planRun(context: CommandContext, input: CommandInput, signal: AbortSignal): Promise<RunPlan> {
+  const timeout = input.text('timeout');
+  const plan = {
+    language: parseLanguage(input.text('lang')),
+    timeoutMs: timeout === undefined ? undefined : parseDurationMs(timeout),
+    size: parseSize(input.text('size')),
+    uploads: input.texts('file').map((text) => parseUpload(text, context.workingDir)),
+    downloads: input.texts('out').map((text) => parseDownload(text, context.workingDir)),
+    json: input.flag('json'),
+    quiet: input.flag('quiet'),
+  };
+  for (const transfer of plan.uploads) await checkUpload(transfer);
+  return { ...plan, code: await readCode(context, input, signal) };
+}
+
+function viewOf(context: CommandContext, input: CommandInput, { quiet }: RunPlan): TurnView {
+  const folder = input.text('figures') ?? '.';
+  const figures = folder === 'none' ? undefined : new FigureFolder(resolve(context.workingDir, folder));
+  return { context, quiet, figures, sessionGoesOn: false };
+}
+
+/** Returns when the session and everything it had is gone. */
+async function carryOut(plan: RunPlan, view: TurnView, progress: Progress, signal: AbortSignal): Promise<void> {
+  await using local = await openLocal(view.context, { quiet: plan.quiet });
+  const session = await local.createSession(plan.size, signal);
+  progress.record = session.record;
+  for (const transfer of plan.uploads) await upload(session.guest, transfer, signal);
+  const { code, language, timeoutMs } = plan;
+  const request = { code, language, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+  const turn = session.startTurn(request, { signal });
+  progress.result = plan.json ? await turn.result : await showTurn(view, turn);
+  progress.record = session.record;
+  if (progress.result.context !== 'gone' && !signal.aborted) await fetchOutputs(plan, view, session, signal);
+}
+
+async function fetchOutputs(plan: RunPlan, view: TurnView, session: SessionHandle, signal: AbortSignal): Promise<void> {
+  const { stderr } = view.context;
+  for (const transfer of plan.downloads) {
+    const bytes = await download(session.guest, transfer, signal);
+    if (!plan.json && !plan.quiet) await stderr.line(`[${transfer.local}: ${formatBytes(bytes)}]`);
+  }
+}

@@ -1,0 +1,1 @@
+export type { BenchmarkOptions, BenchmarkReport } from './commands/bench.ts';
