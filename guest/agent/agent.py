@@ -188,6 +188,7 @@ class Agent:
         for stream in streams.values():
             stream.abandon()
         self.channel.forget_queued()
+        self.channel.keeps_queued = False
         self._last_stream = 0
         self.epoch = identity.epoch
         self._identity = identity

@@ -64,6 +64,8 @@ class Channel:
         self._blocked = False
         self._was_congested = False
         self._hung_up = False
+        # HELLO waits for a host; what belongs to an identity is only for the host that gave it.
+        self.keeps_queued = True
         os.set_blocking(fd, False)
         loop.watch(fd, READ, self._ready)
 
@@ -134,6 +136,8 @@ class Channel:
             return
         # What was under way belongs to a connection that is gone; epoll cannot mask a hang-up, so the port is polled by a timer.
         self._hung_up = True
+        if not self.keeps_queued:
+            self._out.clear()
         self._blocked = False
         self._decoder.reset()
         self._loop.forget(self._fd)

@@ -6,7 +6,7 @@ import signal
 from .languages import BashContext, JavascriptContext, PythonContext
 from .stream import OperationError, Stream
 from .turn import Run, language_of
-from .worker_messages import RESEED, TRIM, pack
+from .worker_messages import RESEED, TRIM, WARM, pack
 from .zygote_client import ZygoteClient
 
 CONTEXTS_MAX_COUNT = 16
@@ -35,7 +35,7 @@ class Contexts:
                 done()
 
             context.acknowledge = acknowledged
-            context.tell(pack(TRIM))
+            context.tell(pack(WARM))
 
         self.zygote = ZygoteClient(self.agent, warmed)
 

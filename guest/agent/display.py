@@ -7,7 +7,7 @@ import sys
 
 from .frames import depth_within
 from .tracebacks import hide
-from .worker_messages import EVENT_MAX_BYTES
+from .worker_messages import EVENT_MAX_BYTES, JSON_VALUES_MAX_COUNT, MIME_TYPE, MIME_TYPES_MAX_COUNT
 
 TABLE = "application/vnd.bulkhead.table+json"
 TABLE_ROWS_MAX_COUNT = 1_000
@@ -22,7 +22,7 @@ def to_event(kind, data):
     """An event as JSON, without the representations that JSON or the channel cannot carry; None when none is left."""
     bundle = {}
     for mime, value in data.items():
-        if type(mime) is not str or len(mime) > 200:
+        if type(mime) is not str or MIME_TYPE.fullmatch(mime) is None or len(bundle) == MIME_TYPES_MAX_COUNT:
             continue
         if isinstance(value, (bytes, bytearray)):
             value = base64.b64encode(value).decode("ascii")
@@ -38,8 +38,9 @@ def to_event(kind, data):
     except (TypeError, ValueError, RecursionError):
         event["data"] = {mime: value for mime, value in bundle.items() if _can_dump(value)}
         payload = _dump(event)
-    if len(payload) > EVENT_MAX_BYTES and len(bundle) > 1:
-        # Too big as a whole: the plain text alone still says what it was.
+    too_many = payload.count(b",") + payload.count(b"[") > JSON_VALUES_MAX_COUNT and any(type(value) is not str for value in bundle.values())
+    if (len(payload) > EVENT_MAX_BYTES or too_many) and len(bundle) > 1:
+        # Too much as a whole: the plain text alone still says what it was.
         event["data"] = {mime: value for mime, value in bundle.items() if mime == "text/plain"}
         payload = _dump(event)
     return payload

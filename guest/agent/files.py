@@ -252,7 +252,6 @@ class List(_Cancellable):
         self._count = 0
         self._entries = None
         self._message = None
-        self._sent = 0
 
     def begin(self):
         """Open the directory."""
@@ -269,9 +268,10 @@ class List(_Cancellable):
                 if self._message is None and not self._next():
                     return
                 if self._message is not None:
-                    self._sent = self.send_message(self._message, self._sent)
-                    if self._sent < len(self._message):
+                    # Whole or not at all: a list that is cancelled must not end within a message.
+                    if self.allowance() < len(self._message):
                         return
+                    self.send_message(self._message)
                     self._message = None
         self.agent.loop.call_soon(self._again)
 
@@ -291,7 +291,6 @@ class List(_Cancellable):
             return True  # removed since: not in the list
         self._count += 1
         self._message = dump_json({"name": entry.name, **stat_of(found)})
-        self._sent = 0
         return True
 
     def release(self):

@@ -12,7 +12,7 @@ import tempfile
 import threading
 
 from .spawn import base_environment
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RUN, TRIM, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RUN, TRIM, WARM, pack
 
 # Out of the way of user code that counts on low numbers being its own.
 CONTROL_FD = 700
@@ -153,7 +153,9 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
             reseed()
             control.queue(ACKNOWLEDGED)
             control.flush()
-        elif kind == TRIM:
+        elif kind == TRIM or kind == WARM:
+            if kind == WARM:
+                shell.rehearse_libraries()
             _trim()
             control.queue(ACKNOWLEDGED)
             control.flush()

@@ -53,6 +53,22 @@ sum(_bulkhead_b)
 """
 
 
+_LIBRARY_REHEARSALS = (
+    _REHEARSAL,
+    """
+import numpy, pandas, matplotlib.pyplot
+_f = pandas.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+numpy.random.rand(8, 8) @ numpy.random.rand(8, 8)
+matplotlib.pyplot.figure(); matplotlib.pyplot.plot([1, 2], label="x"); matplotlib.pyplot.title("x"); matplotlib.pyplot.legend()
+_f
+""",
+    "1/0",
+    "pwd",
+    "!true",
+    "await __import__('asyncio').sleep(0)",
+)
+
+
 def warm_shell():
     """The shell of every worker, made once in the zygote."""
     from IPython.core import page
@@ -128,24 +144,8 @@ def warm_shell():
     prepare_formatters(shell)
     cells = Cells(shell)
     shell.cells = cells
-    _rehearse_libraries(cells)
+    cells.rehearse_libraries()
     return cells
-
-
-def _rehearse_libraries(cells):
-    """What is loaded lazily at first use: fonts, formatters, the compiler's caches."""
-    code = """
-import numpy, pandas, matplotlib.pyplot
-_f = pandas.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
-numpy.random.rand(8, 8) @ numpy.random.rand(8, 8)
-matplotlib.pyplot.figure(); matplotlib.pyplot.plot([1, 2], label="x"); matplotlib.pyplot.title("x"); matplotlib.pyplot.legend()
-_f
-"""
-    for text in (_REHEARSAL, code, "1/0", "pwd", "!true", "await __import__('asyncio').sleep(0)"):
-        cells.rehearse(text)
-    if cells.loop is not None:
-        cells.loop.close()
-        cells.loop = None
 
 
 class Cells:
@@ -191,12 +191,18 @@ class Cells:
             self.shell.history_manager.reset()
             self.shell.user_ns["_oh"].clear()
 
+    def rehearse_libraries(self):
+        """Use what is loaded lazily or is slow the first time: fonts, formatters, magics, the event loop."""
+        for text in _LIBRARY_REHEARSALS:
+            self.rehearse(text)
+        if self.loop is not None:
+            self.loop.close()
+            self.loop = None
+
     def emit(self, kind, data):
         """A `result` or `display` event; what was printed before it goes first."""
-        if self._control is None:
-            return
         payload = to_event(kind, data)
-        if payload is not None:
+        if payload is not None and self._control is not None:
             self._send(payload, now=kind == "display" and not self._ending)
 
     def report(self, error):

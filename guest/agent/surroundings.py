@@ -16,6 +16,8 @@ class Machine:
 
     is_machine = True
     home = "/home/user"
+    # Where libraries leave their caches while they are warmed: a session starts with an empty home.
+    warm_home = "/var/cache/bulkhead"
     user = "user"
 
     def prepare(self):
@@ -40,6 +42,13 @@ class Machine:
         os.setgroups([])
         os.setresgid(GID, GID, GID)
         os.setresuid(UID, UID, UID)
+
+    def own_tree(self, folder):
+        """Hand what the warm-up has written to the user; before any guest code runs."""
+        os.chown(folder, UID, GID)
+        for path, folders, files in os.walk(folder):
+            for name in (*folders, *files):
+                os.chown(os.path.join(path, name), UID, GID, follow_symlinks=False)
 
     def own(self, fd):
         """Hand a terminal to the user."""
@@ -82,6 +91,7 @@ class Development:
     def __init__(self, home):
         self.home = home
         self.user = "user"
+        self.warm_home = home + "-warm"
         os.makedirs(home, exist_ok=True)
 
     def prepare(self):
@@ -97,6 +107,9 @@ class Development:
     def become_user(self):
         """Stay who we are."""
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def own_tree(self, folder):
+        """It is ours already."""
 
     def own(self, fd):
         """It is ours already."""

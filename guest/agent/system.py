@@ -176,7 +176,7 @@ class Info(Stream):
             {
                 "memoryFreeBytes": free,
                 "scratchFreeBytes": disk.f_bavail * disk.f_frsize,
-                "processes": len(processes(self.agent.surroundings)),
+                "processes": sum(not process.zombie for process in processes(self.agent.surroundings)),
             }
         )
 

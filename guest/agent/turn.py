@@ -9,7 +9,8 @@ import time
 from . import frames
 from .frames import LANE_STDERR, LANE_STDOUT
 from .stream import OperationError, Stream, need, need_count
-from .worker_messages import EVENT_MAX_BYTES
+from .tracebacks import FRAMES_MAX_COUNT
+from .worker_messages import EVENT_MAX_BYTES, JSON_VALUES_MAX_COUNT, MIME_TYPE, MIME_TYPES_MAX_COUNT
 
 CODE_MAX_BYTES = 16_777_216
 OUTPUT_MAX_BYTES = 1 << 40
@@ -144,19 +145,35 @@ def _is_event(payload):
     kind = event.get("type")
     if kind == "result" or kind == "display":
         data = event.get("data")
-        return type(data) is dict
+        return type(data) is dict and len(data) <= MIME_TYPES_MAX_COUNT and all(map(MIME_TYPE.fullmatch, data)) and _few_values(payload, event)
     if kind != "exception":
         return False
     if any(type(event.get(name)) is not str for name in ("name", "value", "traceback")):
         return False
     listed = event.get("frames")
-    return type(listed) is list and all(map(_is_frame, listed))
+    return type(listed) is list and len(listed) <= FRAMES_MAX_COUNT and all(map(_is_frame, listed))
+
+
+def _few_values(payload, event):
+    """Whether the JSON has no more values than the host takes. Counting bytes counts too many, and is enough for nearly all."""
+    if payload.count(b",") + payload.count(b"[") + payload.count(b"{") <= JSON_VALUES_MAX_COUNT:
+        return True
+    return _count_values(event) <= JSON_VALUES_MAX_COUNT
+
+
+def _count_values(value):
+    if type(value) is dict:
+        value = value.values()
+    elif type(value) is not list:
+        return 1
+    return 1 + sum(map(_count_values, value))
 
 
 def _is_frame(frame):
     return (
         type(frame) is dict
         and type(frame.get("line")) is int
+        and 0 <= frame["line"] < 1 << 31
         and all(type(frame.get(name)) is str for name in ("file", "name", "source"))
     )
 

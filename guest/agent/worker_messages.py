@@ -3,17 +3,20 @@
 The worker runs as the user, so the agent treats what it sends as hostile: every length is bounded and nothing waits for it.
 """
 
+import re
 import struct
 
 HEADER = struct.Struct(">IB")
 
-RUN, RESEED, TRIM, MARKED = b"RSTM"
+RUN, RESEED, TRIM, MARKED, WARM = b"RSTMW"
 EVENT, DONE, ACKNOWLEDGED, EVENT_NOW = b"EDAN"
 # EVENT_NOW is an EVENT whose worker waits for MARKED: the agent has noted how far the outputs reached, so that what is printed next
 # comes after the event.
 
 EVENT_MAX_BYTES = 8_388_608
-MESSAGE_MAX_BYTES = 16_777_216 + 1_024
+JSON_VALUES_MAX_COUNT = 262_144
+MIME_TYPES_MAX_COUNT = 32
+MIME_TYPE = re.compile(r"(?=.{3,127}$)[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*")
 
 
 def pack(kind, payload=b""):

@@ -21,8 +21,10 @@ def serve(descriptor, surroundings):
     wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    os.chdir(surroundings.home)
+    os.makedirs(surroundings.warm_home, mode=0o755, exist_ok=True)
+    os.chdir(surroundings.warm_home)
     shell = warm_shell()
+    surroundings.own_tree(surroundings.warm_home)
     gc.collect()
     gc.freeze()
     children = {}

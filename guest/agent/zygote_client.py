@@ -22,7 +22,7 @@ class ZygoteClient:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         os.set_inheritable(theirs.fileno(), True)
         command = [*agent.surroundings.zygote_command(), "--zygote", str(theirs.fileno())]
-        self._pid = os.posix_spawn(command[0], command, dict(os.environ, MPLBACKEND="agg", HOME=agent.surroundings.home))
+        self._pid = os.posix_spawn(command[0], command, dict(os.environ, MPLBACKEND="agg", HOME=agent.surroundings.warm_home))
         theirs.close()
         self._socket.setblocking(False)
         agent.loop.watch(self._socket.fileno(), READ, self._ready)

@@ -222,4 +222,5 @@ class Host:
         self.errors = self.process.stderr.read().decode()
         self.process.stderr.close()
         shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.home + "-warm", ignore_errors=True)
         return code

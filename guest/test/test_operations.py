@@ -100,6 +100,13 @@ class ExecTest(AgentCase):
 
 
 class FileTest(AgentCase):
+    def test_a_home_starts_empty(self):
+        host = Host()
+        try:
+            self.assertEqual(host.call("file.list", path=".", limit=10).messages, [])
+        finally:
+            host.close()
+
     def test_write_read_stat(self):
         data = os.urandom(2_000_000)
         self.assertEqual(self.host.call("file.write", data=data, path="a file\n", size=len(data), mode=0o640).result, {"size": len(data)})
