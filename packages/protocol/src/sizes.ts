@@ -5,6 +5,10 @@ export const sizes = {
   large: { vcpus: 4, memoryMib: 4096, scratchMib: 16_384 },
 } as const;
 export type SizeName = keyof typeof sizes;
-export type Size = (typeof sizes)[SizeName];
+export interface Size {
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  readonly scratchMib: number;
+}
 export const sizeNames = Object.keys(sizes) as readonly SizeName[];
 export const defaultSize: SizeName = 'small';

@@ -74,6 +74,8 @@ export interface Runtime extends AsyncDisposable {
    * Errors: `launch_failed`, `launch_timeout`, `capacity_exhausted`, `cancelled`.
    */
   launch(spec: LaunchSpec, options?: { readonly signal?: AbortSignal }): Promise<Machine>;
+  /** Milliseconds that a machine takes without whatever `launch` saves; for the benchmarks, where a runtime can tell. */
+  measureColdBoot?(size: SizeName): Promise<number>;
   /** Every machine that this host has, whoever made it. */
   list(): Promise<readonly MachineRecord[]>;
   /** Removes what an earlier, killed process left on the host; returns what it removed, a line each. */

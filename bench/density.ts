@@ -1,0 +1,90 @@
+// `bulkhead bench density`: what an idle session's machine takes of the host's memory, with many of them side by side.
+
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { makeId } from '@bulkhead/protocol';
+import type { Machine } from '@bulkhead/server';
+import { type BenchmarkOptions, type BenchmarkReport, compare, summarize } from './report.ts';
+
+const idleMs = 3000;
+const clockTicksPerSecond = 100;
+
+/** Memory that only this process has, in MB: its anonymous pages, copies of template pages among them. */
+function privateMb(pid: number): number {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+  return (Number(/^Anonymous:\s+(\d+) kB$/m.exec(rollup)?.[1] ?? Number.NaN) * 1024) / 1e6;
+}
+
+function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / clockTicksPerSecond;
+}
+
+function sum(machine: Machine, measure: (pid: number) => number): number {
+  return machine.hostPids.reduce((total, pid) => total + measure(pid), 0);
+}
+
+async function answer(machine: Machine): Promise<void> {
+  const code = Buffer.from('x = 1');
+  const turn = machine.guest.run({
+    language: 'python',
+    context: 'python',
+    code,
+    maxOutputBytes: 65_536,
+    maxEventBytes: 65_536,
+  });
+  const { status } = await turn.outcome;
+  if (status !== 'ok') throw new Error(`a machine answered with ${status}`);
+}
+
+/** The same libraries in a bare process. */
+async function localPythonMb(): Promise<number[] | string> {
+  const child = spawn('python3', ['-c', 'import numpy, pandas; print(1, flush=True); input()'], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  const ready = await new Promise<boolean>((resolve) => {
+    child.stdout.once('data', () => resolve(true));
+    child.once('error', () => resolve(false));
+    child.once('exit', () => resolve(false));
+  });
+  const measured =
+    ready && child.pid !== undefined ? [privateMb(child.pid)] : 'not run: python3 here has no numpy and pandas';
+  child.kill();
+  return measured;
+}
+
+export async function run({ n, bulkhead, onProgress, signal }: BenchmarkOptions): Promise<BenchmarkReport> {
+  const { runtime } = bulkhead;
+  await runtime.prepare('small', { onProgress });
+  const tenant = makeId('tenant');
+  await using machines = new AsyncDisposableStack();
+  const launched: Machine[] = [];
+  for (let i = 0; i < n; i++) {
+    signal?.throwIfAborted();
+    launched.push(machines.use(await runtime.launch({ tenant, session: makeId('session'), size: 'small' })));
+  }
+  const launchedMb = summarize(launched.map((machine) => sum(machine, privateMb)));
+  onProgress(`${n} machines are up; one turn in each`);
+  for (const machine of launched) await answer(machine);
+  const before = launched.map((machine) => sum(machine, cpuSeconds));
+  await new Promise((resolve) => setTimeout(resolve, idleMs));
+  const idle = launched.map((machine, i) => ((sum(machine, cpuSeconds) - (before[i] ?? 0)) / (idleMs / 1000)) * 100);
+  const afterTurn = summarize(launched.map((machine) => sum(machine, privateMb)));
+  for (const machine of launched) await answer(machine);
+  const { runtime: name, tier, accelerator } = runtime.capabilities;
+  return {
+    benchmark: 'density',
+    unit: 'MB',
+    clock: `anonymous memory of all processes of a machine, idle after launch, ${n} side by side`,
+    ...launchedMb,
+    runtime: name,
+    tier,
+    accelerator,
+    also: {
+      afterFirstTurn: { ...afterTurn, unit: 'MB', clock: 'the same after one turn in each' },
+      idleCpu: { ...summarize(idle), unit: '% of a core', clock: `over ${idleMs / 1000} s without turns` },
+    },
+    baselines: { 'python3 with numpy and pandas': compare(afterTurn, await localPythonMb()) },
+  };
+}

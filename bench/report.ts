@@ -1,0 +1,60 @@
+// What every benchmark prints, and the arithmetic behind it.
+
+import type { Accelerator, Tier } from '@bulkhead/protocol';
+import type { Bulkhead } from '@bulkhead/server';
+
+export interface Summary {
+  readonly n: number;
+  readonly median: number;
+  readonly p95: number;
+  readonly max: number;
+}
+
+/** What a user would pick instead, measured in the same run; `ratio` is its median over ours. */
+export interface Baseline {
+  readonly n: number;
+  readonly median: number;
+  readonly p95: number;
+  readonly ratio: number;
+}
+
+export interface BenchmarkReport extends Summary {
+  readonly benchmark: string;
+  readonly unit: 'ms' | 'MB';
+  /** From which call to which byte. */
+  readonly clock: string;
+  readonly runtime: string;
+  readonly tier: Tier;
+  readonly accelerator: Accelerator;
+  /** What the same run measured beside it. */
+  readonly also: Readonly<Record<string, Summary & { readonly unit: string; readonly clock: string }>>;
+  /** A baseline that this host cannot run is a string that says why. */
+  readonly baselines: Readonly<Record<string, Baseline | string>>;
+}
+
+export interface BenchmarkOptions {
+  readonly n: number;
+  readonly bulkhead: Bulkhead;
+  readonly onProgress: (message: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+function quantile(sorted: readonly number[], q: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.ceil(q * sorted.length) - 1)] ?? Number.NaN;
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}
+
+export function summarize(values: readonly number[]): Summary {
+  const sorted = [...values].sort((a, b) => a - b);
+  const [median, p95, max] = [quantile(sorted, 0.5), quantile(sorted, 0.95), sorted.at(-1) ?? Number.NaN];
+  return { n: sorted.length, median: round(median), p95: round(p95), max: round(max) };
+}
+
+export function compare(ours: Summary, values: readonly number[] | string): Baseline | string {
+  if (typeof values === 'string') return values;
+  const { n, median, p95 } = summarize(values);
+  return { n, median, p95, ratio: round(median / ours.median) };
+}

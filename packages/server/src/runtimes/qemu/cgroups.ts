@@ -1,0 +1,127 @@
+// Memory, processor and process limits for one VMM through control groups, version 1 or 2, where this host lets us.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+const mount = '/sys/fs/cgroup';
+const group = 'bulkhead';
+const neededControllers = ['memory', 'pids', 'cpu'] as const;
+
+export interface CgroupLimits {
+  readonly memoryMaxBytes: number;
+  readonly processesMaxCount: number;
+  /** Processors' worth of time; 1.25 is one and a quarter. */
+  readonly cpus: number;
+}
+
+/** A place where groups for machines can be made: one directory, or with version 1 one for each controller. */
+export interface CgroupRoot {
+  readonly version: 1 | 2;
+  readonly directories: readonly string[];
+}
+
+function ownPath(controller: string): string {
+  const line = readFileSync('/proc/self/cgroup', 'utf8')
+    .split('\n')
+    .find((candidate) => candidate.split(':')[1]?.split(',').includes(controller));
+  return line?.split(':')[2] ?? '/';
+}
+
+async function openVersion2(): Promise<CgroupRoot> {
+  const enable = neededControllers.map((controller) => `+${controller}`).join(' ');
+  await writeFile(join(mount, 'cgroup.subtree_control'), enable);
+  const directory = join(mount, group);
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'cgroup.subtree_control'), enable);
+  return { version: 2, directories: [directory] };
+}
+
+async function openVersion1(): Promise<CgroupRoot> {
+  const directories = neededControllers.map((controller) => join(mount, controller, ownPath(controller), group));
+  for (const directory of directories) await mkdir(directory, { recursive: true });
+  return { version: 1, directories };
+}
+
+/** Finds out by trying whether groups with limits can be made here; undefined where not. */
+export async function openCgroups(): Promise<CgroupRoot | undefined> {
+  try {
+    const root = existsSync(join(mount, 'cgroup.controllers')) ? await openVersion2() : await openVersion1();
+    const trial = `trial-${process.pid}`;
+    await makeGroup(root, trial, { memoryMaxBytes: 64 * 1024 * 1024, processesMaxCount: 16, cpus: 1 });
+    await removeGroup(root, trial);
+    return root;
+  } catch {
+    return undefined;
+  }
+}
+
+function settings(
+  root: CgroupRoot,
+  limits: CgroupLimits,
+): readonly (readonly [directory: number, file: string, value: string])[] {
+  const quota = `${Math.round(limits.cpus * 100_000)}`;
+  const memory = `${limits.memoryMaxBytes}`;
+  const processes = `${limits.processesMaxCount}`;
+  if (root.version === 2) {
+    return [
+      [0, 'memory.max', memory],
+      [0, 'pids.max', processes],
+      [0, 'cpu.max', `${quota} 100000`],
+    ];
+  }
+  return [
+    [0, 'memory.limit_in_bytes', memory],
+    [1, 'pids.max', processes],
+    [2, 'cpu.cfs_quota_us', quota],
+  ];
+}
+
+/** Makes the group `name`; returns the files that a process writes `0` into to join it. */
+export async function makeGroup(root: CgroupRoot, name: string, limits: CgroupLimits): Promise<string[]> {
+  const directories = root.directories.map((directory) => join(directory, name));
+  await Promise.all(directories.map((directory) => mkdir(directory)));
+  await Promise.all(
+    settings(root, limits).map(([directory, file, value]) =>
+      writeFile(join(directories[directory] ?? '', file), value),
+    ),
+  );
+  // Guest memory must not reach a disk; the file is there only where swap accounting is.
+  const swap = join(directories[0] ?? '', 'memory.swap.max');
+  if (existsSync(swap)) await writeFile(swap, '0');
+  return directories.map((directory) => join(directory, 'cgroup.procs'));
+}
+
+/** Removes the group `name`; a group that is not there counts as removed. Waits up to a second for its last process. */
+export async function removeGroup(root: CgroupRoot, name: string): Promise<void> {
+  for (const directory of root.directories) {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await rmdir(join(directory, name));
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code === 'EBUSY' && attempt < 100) {
+          await new Promise((resolve) => setTimeout(resolve, 10));
+          continue;
+        }
+        if (code !== 'ENOENT') throw error;
+      }
+      break;
+    }
+  }
+}
+
+/** Names of the groups that have no process left in any controller. */
+export async function emptyGroups(root: CgroupRoot): Promise<string[]> {
+  const names = new Set<string>();
+  const occupied = new Set<string>();
+  for (const directory of root.directories) {
+    for (const entry of await readdir(directory, { withFileTypes: true }).catch(() => [])) {
+      if (!entry.isDirectory()) continue;
+      names.add(entry.name);
+      const members = await readFile(join(directory, entry.name, 'cgroup.procs'), 'utf8').catch(() => '');
+      if (members !== '') occupied.add(entry.name);
+    }
+  }
+  return [...names].filter((name) => !occupied.has(name));
+}

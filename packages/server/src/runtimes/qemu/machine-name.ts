@@ -1,0 +1,60 @@
+// A VMM's name says whose it is, so that what the database forgot can be found in the process table. QEMU shows it in its
+// command line: `-name bulkhead:<machine>:<session>:<tenant>:<owner pid>:<owner start time>`.
+
+import { readFileSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { type MachineId, type SessionId, type TenantId, parseId } from '@bulkhead/protocol';
+import type { MachineRecord } from '../runtime.ts';
+
+export interface FoundMachine extends MachineRecord {
+  readonly pid: number;
+  /** Whether the process that launched it still runs. */
+  readonly owned: boolean;
+}
+
+/** Clock ticks from the host's boot to the start of a process: with its pid, its identity. Undefined when it is gone. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/** `<pid>-<start time>` of this process: the mark on all that it leaves on the host. */
+export const ownerMark: string = `${process.pid}-${startTime(process.pid) ?? '0'}`;
+
+/** Whether the process behind a mark still runs. */
+export function isOwnerAlive(mark: string): boolean {
+  const match = /^(\d+)-(\d+)$/.exec(mark);
+  return match !== null && startTime(Number(match[1])) === match[2];
+}
+
+/** The name of a machine of this process. */
+export function machineName(machine: MachineId, session: SessionId, tenant: TenantId): string {
+  return ['bulkhead', machine, session, tenant, ownerMark].join(':');
+}
+
+function parseName(name: string): Omit<FoundMachine, 'pid'> | undefined {
+  const [prefix, machine = '', session = '', tenant = '', owner = ''] = name.split(':');
+  const id = parseId('machine', machine);
+  const sessionId = parseId('session', session);
+  const tenantId = parseId('tenant', tenant);
+  if (prefix !== 'bulkhead' || id === undefined || sessionId === undefined || tenantId === undefined) return undefined;
+  return { id, session: sessionId, tenant: tenantId, owned: isOwnerAlive(owner) };
+}
+
+/** Every process on this host that belongs to a machine: two for each, the jail's and QEMU's. */
+export async function findMachines(): Promise<FoundMachine[]> {
+  const found: FoundMachine[] = [];
+  for (const entry of await readdir('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    const words = (await readFile(`/proc/${entry}/cmdline`, 'latin1').catch(() => '')).split('\0');
+    const name = words[words.indexOf('-name') + 1] ?? '';
+    const parsed = name.startsWith('bulkhead:') ? parseName(name) : undefined;
+    if (parsed !== undefined) found.push({ ...parsed, pid: Number(entry) });
+  }
+  return found;
+}

@@ -1,0 +1,113 @@
+// The machine, as QEMU's command line. A template and the machines restored from it must have the same devices in the same
+// order; only what is behind the devices differs.
+
+import type { Accelerator, Size } from '@bulkhead/protocol';
+
+/** Descriptors that every VMM inherits, by number. Nothing of a machine has a name on the host. */
+export const descriptors = { qmp: 3, channel: 4, info: 5, memory: 6, root: 7, scratch: 8, deviceState: 9 } as const;
+export const firstExtraDescriptor = 10;
+
+/** Translated code that an emulator keeps at most; allocated as it is used. */
+export const translationCacheMib = 128;
+
+export interface MachineHardware {
+  readonly accelerator: Accelerator;
+  readonly size: Size;
+}
+
+/** What the first boot needs and a restored machine does not. */
+export interface KernelBoot {
+  readonly kernelPath: string;
+  readonly initramfsPath: string;
+  readonly commandLine: string;
+  /** Where the console goes, for diagnosis; a session's machine has no console device. */
+  readonly consolePath?: string;
+}
+
+function acceleratorArguments(accelerator: Accelerator): string[] {
+  return accelerator === 'kvm'
+    ? ['-accel', 'kvm', '-cpu', 'host']
+    : ['-accel', `tcg,tb-size=${translationCacheMib}`, '-cpu', 'max'];
+}
+
+function commonArguments(hardware: MachineHardware, name: string, console: boolean): string[] {
+  const { size } = hardware;
+  return [
+    ...['-name', name, '-nodefaults', '-no-user-config', '-no-reboot', '-nographic'],
+    ...['-M', `microvm,acpi=on,rtc=on,isa-serial=${console ? 'on' : 'off'}`],
+    ...acceleratorArguments(hardware.accelerator),
+    ...['-m', `${size.memoryMib}M`, '-smp', `${size.vcpus}`],
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+    ...['-chardev', `socket,id=qmp,fd=${descriptors.qmp}`, '-mon', 'chardev=qmp,mode=control'],
+    ...['-device', 'virtio-serial-device,max_ports=2'],
+    ...['-chardev', `socket,id=channel,fd=${descriptors.channel}`],
+    ...['-device', 'virtserialport,chardev=channel,name=bulkhead.channel,nr=1'],
+    ...['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],
+  ];
+}
+
+function diskArguments(): string[] {
+  const disk = (set: number, fd: number, node: string, options: string): string[] => [
+    ...['-add-fd', `fd=${fd},set=${set}`],
+    ...['-blockdev', `driver=file,node-name=${node},filename=/dev/fdset/${set},locking=off,aio=threads,${options}`],
+  ];
+  return [
+    ...disk(1, descriptors.root, 'root', 'read-only=on'),
+    ...['-device', 'virtio-blk-device,drive=root'],
+    ...disk(2, descriptors.scratch, 'scratch', 'discard=unmap,detect-zeroes=unmap,cache.no-flush=on'),
+    ...['-device', 'virtio-blk-device,drive=scratch'],
+  ];
+}
+
+function memoryArguments(size: Size, share: boolean): string[] {
+  const path = `/proc/self/fd/${descriptors.memory}`;
+  const backend = `memory-backend-file,id=ram,size=${size.memoryMib}M,mem-path=${path},share=${share ? 'on' : 'off'},merge=off,dump=off`;
+  return ['-object', backend, '-machine', 'memory-backend=ram'];
+}
+
+function bootArguments(boot: KernelBoot): string[] {
+  return [
+    ...['-kernel', boot.kernelPath, '-initrd', boot.initramfsPath, '-append', boot.commandLine],
+    ...(boot.consolePath === undefined ? [] : ['-serial', `file:${boot.consolePath}`]),
+  ];
+}
+
+/** A machine that boots from its kernel with its memory in a file, to become a template. */
+export function templateArguments(hardware: MachineHardware, name: string, boot: KernelBoot): string[] {
+  return [
+    ...commonArguments(hardware, name, boot.consolePath !== undefined),
+    ...memoryArguments(hardware.size, true),
+    ...diskArguments(),
+    ...bootArguments(boot),
+  ];
+}
+
+/** A machine whose memory is a private copy-on-write mapping of a template's, waiting for its device state. */
+export function restoreArguments(hardware: MachineHardware, name: string): string[] {
+  return [
+    ...commonArguments(hardware, name, false),
+    ...memoryArguments(hardware.size, false),
+    ...diskArguments(),
+    ...['-incoming', 'defer'],
+  ];
+}
+
+/** A machine without disks that only says that it booted. */
+export function probeArguments(accelerator: Accelerator, name: string, boot: KernelBoot): string[] {
+  const size: Size = { vcpus: 1, memoryMib: 256, scratchMib: 0 };
+  return [...commonArguments({ accelerator, size }, name, false), ...bootArguments(boot)];
+}
+
+/** The guest kernel's command line. */
+export function kernelCommandLine(options: {
+  readonly mode: 'session' | 'probe';
+  readonly tscKhz?: number;
+  readonly console?: boolean;
+}): string {
+  return [
+    options.console === true ? 'console=ttyS0' : 'quiet loglevel=0',
+    'panic=-1 mitigations=off random.trust_cpu=on no_timer_check',
+    ...(options.tscKhz === undefined ? [] : [`tsc_early_khz=${options.tscKhz} tsc=reliable`]),
+    `bulkhead.mode=${options.mode}`,
+  ].join(' ');
+}

@@ -1,0 +1,372 @@
+// The `qemu` runtime: every machine is a copy-on-write restore of a warmed template, in a jail, made unique before anybody has it.
+
+import { randomBytes } from 'node:crypto';
+import { execFile } from 'node:child_process';
+import { closeSync, openSync, unlinkSync } from 'node:fs';
+import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { BulkheadError, type SizeName, type TenantId, type Tier, limits, makeId } from '@bulkhead/protocol';
+import { openGuest } from '../../guest/channel.ts';
+type Image = any;
+const buildImage: any = null;
+import type { LaunchSpec, MachineRecord, PrepareOptions, Runtime, RuntimeCapabilities } from '../runtime.ts';
+import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
+import { type CgroupRoot, emptyGroups, makeGroup, openCgroups, removeGroup } from './cgroups.ts';
+import { type JailOptions, kvmGroupId } from './jail.ts';
+import { findMachines, isOwnerAlive, machineName, ownerMark } from './machine-name.ts';
+import { restoreArguments, translationCacheMib } from './qemu-command.ts';
+import { QemuMachine } from './qemu-machine.ts';
+import { loadSealedMemory } from './template-memory.ts';
+import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
+import { Vmm } from './vmm.ts';
+
+const mib = 1024 * 1024;
+const vmmOverheadMib = 128;
+
+export interface QemuRuntimeOptions {
+  readonly cacheDir: string;
+  readonly accelerator: 'auto' | 'kvm' | 'tcg';
+  /** Whether tenants may share the pages of one template; they are a side channel, so the default elsewhere is no. */
+  readonly shareTemplatePages: boolean;
+  readonly recipeDir?: string;
+  readonly qemuPath?: string;
+}
+
+/** What `prepare` found and made for one size. */
+interface Prepared {
+  readonly template: Template;
+  /** Sealed memory for each tenant, or for all under one key. */
+  readonly memories: Map<string, Promise<number>>;
+}
+
+/** Opens the runtime; launches nothing. Errors: `host_unsupported` when QEMU is not there or too old. */
+export async function createQemuRuntime(options: QemuRuntimeOptions): Promise<QemuRuntime> {
+  const qemuPath = options.qemuPath ?? '/usr/bin/qemu-system-x86_64';
+  const [version, cgroups] = await Promise.all([readQemuVersion(qemuPath), openCgroups()]);
+  return new QemuRuntime(options, qemuPath, version, cgroups);
+}
+
+/** The whole version line, since a distribution's patches matter. Errors: `host_unsupported`. */
+export async function readQemuVersion(qemuPath: string): Promise<string> {
+  const hint = 'Run script/bootstrap, or install the package qemu-system-x86 (7.2 or later).';
+  try {
+    const { stdout } = await promisify(execFile)(qemuPath, ['--version'], { timeout: 10_000 });
+    const line = stdout.split('\n')[0] ?? '';
+    const match = /version (\d+)\.(\d+)/.exec(line);
+    if (match !== null && Number(match[1]) * 100 + Number(match[2]) >= 702) return line;
+    throw new BulkheadError('host_unsupported', `QEMU 7.2 or later is needed; this host has: ${line}`, { hint });
+  } catch (error) {
+    if (BulkheadError.is(error)) throw error;
+    throw new BulkheadError('host_unsupported', `QEMU does not run on this host (${qemuPath}).`, {
+      hint,
+      cause: error,
+    });
+  }
+}
+
+export class QemuRuntime implements Runtime {
+  readonly #options: QemuRuntimeOptions;
+  readonly #qemuPath: string;
+  readonly #qemuVersion: string;
+  readonly #cgroups: CgroupRoot | undefined;
+  readonly #machines = new Set<QemuMachine>();
+  readonly #prepared = new Map<SizeName, Promise<Prepared>>();
+  #image: Promise<Image> | undefined;
+  #finding: AcceleratorFinding | undefined;
+  #closed = false;
+
+  constructor(options: QemuRuntimeOptions, qemuPath: string, qemuVersion: string, cgroups: CgroupRoot | undefined) {
+    this.#options = options;
+    this.#qemuPath = qemuPath;
+    this.#qemuVersion = qemuVersion;
+    this.#cgroups = cgroups;
+  }
+
+  /** Known after the first `prepare`; before it the weaker tier is stated. */
+  get capabilities(): RuntimeCapabilities {
+    const accelerator = this.#finding?.accelerator ?? 'tcg';
+    return {
+      runtime: 'qemu',
+      tier: tierOf(accelerator),
+      accelerator,
+      memorySuspend: false,
+      fork: false,
+      network: 'channel-only',
+    };
+  }
+
+  /** Why that accelerator was chosen; undefined before the first `prepare`. */
+  get accelerator(): AcceleratorFinding | undefined {
+    return this.#finding;
+  }
+
+  async prepare(size: SizeName, options: PrepareOptions = {}): Promise<void> {
+    await this.#prepare(size, options);
+  }
+
+  async #prepare(size: SizeName, options: PrepareOptions): Promise<Prepared> {
+    const earlier = this.#prepared.get(size);
+    if (earlier !== undefined) return earlier;
+    const preparing = this.#makePrepared(size, options);
+    this.#prepared.set(size, preparing);
+    // A failure is not remembered: the next call tries again.
+    preparing.catch(() => this.#prepared.delete(size));
+    return preparing;
+  }
+
+  async #makePrepared(size: SizeName, options: PrepareOptions): Promise<Prepared> {
+    const template = await ensureTemplate(await this.#templateOptions(size, options));
+    return { template, memories: new Map() };
+  }
+
+  async #templateOptions(size: SizeName, options: PrepareOptions): Promise<TemplateOptions> {
+    const { cacheDir, recipeDir } = this.#options;
+    const image = await this.#ensureImage({ ...options, ...(recipeDir === undefined ? {} : { recipeDir }) });
+    this.#finding ??= await this.findAccelerator(image);
+    const { accelerator } = this.#finding;
+    return { cacheDir, image, size, accelerator, qemuVersion: this.#qemuVersion, jail: this.#jail(), ...options };
+  }
+
+  /** Milliseconds that a machine of this size takes without a template; for the benchmarks. */
+  async measureColdBoot(size: SizeName): Promise<number> {
+    return measureColdBoot(await this.#templateOptions(size, {}));
+  }
+
+  async #ensureImage(options: PrepareOptions & { readonly recipeDir?: string }): Promise<Image> {
+    if (this.#image !== undefined) return this.#image;
+    const building = buildImage({ cacheDir: this.#options.cacheDir, ...options });
+    this.#image = building;
+    building.catch(() => (this.#image = undefined));
+    return building;
+  }
+
+  /** Errors: `host_unsupported` when KVM was demanded and does not work. */
+  async findAccelerator(image: Image): Promise<AcceleratorFinding> {
+    const { cacheDir, accelerator: wanted } = this.#options;
+    const finding = await findAccelerator({
+      cacheDir,
+      image,
+      wanted,
+      qemuVersion: this.#qemuVersion,
+      jail: this.#jail(),
+    });
+    if (wanted === 'kvm' && finding.accelerator !== 'kvm') {
+      throw new BulkheadError('host_unsupported', `KVM was demanded and does not work here: ${finding.proof}.`, {
+        hint: 'Set BULKHEAD_ACCELERATOR=auto to accept emulation, which is slower and a weaker tier.',
+      });
+    }
+    return finding;
+  }
+
+  #jail(cgroupFiles: readonly string[] = [], fileSizeMaxBytes: number = 64 * 1024 * mib): JailOptions {
+    const kvmGroup = this.#finding?.accelerator === 'kvm' ? kvmGroupId() : undefined;
+    return {
+      qemuPath: this.#qemuPath,
+      root: process.getuid?.() === 0,
+      cgroupFiles,
+      fileSizeMaxBytes,
+      ...(kvmGroup === undefined ? {} : { kvm: { groupId: kvmGroup } }),
+    };
+  }
+
+  async launch(spec: LaunchSpec, options: { readonly signal?: AbortSignal } = {}): Promise<QemuMachine> {
+    if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
+    const { template, memories } = await this.#prepare(spec.size, options);
+    const memory = await this.#memoryFor(spec.tenant, template, memories);
+    const started = performance.now();
+    const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
+    const deadline = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
+    try {
+      deadline.throwIfAborted();
+      const machine = await this.#restore(spec, template, memory, started, deadline);
+      this.#machines.add(machine);
+      void machine.exited.then(() => this.#machines.delete(machine));
+      return machine;
+    } catch (error) {
+      throw describeLaunchFailure(error, options.signal, timeout);
+    }
+  }
+
+  #memoryFor(tenant: TenantId, template: Template, memories: Prepared['memories']): Promise<number> {
+    const key = this.#options.shareTemplatePages ? 'shared' : tenant;
+    const loaded = memories.get(key) ?? loadSealedMemory(template.memoryPath, template.hardware.size.memoryMib * mib);
+    memories.set(key, loaded);
+    loaded.catch(() => memories.delete(key));
+    return loaded;
+  }
+
+  async #restore(
+    spec: LaunchSpec,
+    template: Template,
+    memory: number,
+    started: number,
+    signal: AbortSignal,
+  ): Promise<QemuMachine> {
+    const id = makeId('machine');
+    const { size } = template.hardware;
+    await using undo = new AsyncDisposableStack();
+
+    const cgroupFiles = await this.#makeGroup(id, template, undo);
+    const scratch = await this.#makeScratch(id, template);
+    const ours = [scratch, openSync(template.rootPath, 'r'), openSync(template.deviceStatePath, 'r')];
+    const [, root = -1, deviceState = -1] = ours;
+    let vmm: Vmm;
+    try {
+      const jail = this.#jail(cgroupFiles, (size.scratchMib + 1) * mib);
+      const name = machineName(id, spec.session, spec.tenant);
+      vmm = new Vmm(jail, restoreArguments(template.hardware, name), { memory, root, scratch, deviceState });
+    } finally {
+      for (const fd of ours) closeSync(fd);
+    }
+    const release = (): Promise<void> => this.#removeGroup(id);
+    undo.defer(() => vmm.kill());
+    const spawnedMs = performance.now() - started;
+    const guest = undo.use(openGuest(vmm.channel));
+
+    const resumed = resumeFromTemplate(vmm);
+    const restored = resumed.then(() => performance.now() - started);
+    const identity = {
+      epoch: 1,
+      key: randomBytes(32),
+      hostname: hostnameOf(spec),
+      machineId: randomBytes(16).toString('hex'),
+    };
+    // Not before the processors run: the identity carries the time.
+    const confirmed = resumed.then(() => guest.identify(identity, { signal }));
+    const died = vmm.exited.then((words): never => {
+      throw new Error(`QEMU ended before the machine was confirmed (${words})`);
+    });
+    const [{ bootId }, restoredMs] = await Promise.race([Promise.all([confirmed, restored]), died]);
+    died.catch(() => undefined);
+    const timings = { spawnedMs, restoredMs, confirmedMs: performance.now() - started };
+    const hostPids = await vmm.pids();
+    undo.move();
+    return new QemuMachine({
+      id,
+      spec,
+      tier: tierOf(template.hardware.accelerator),
+      bootId,
+      timings,
+      guest,
+      vmm,
+      hostPids,
+      release,
+    });
+  }
+
+  async #makeGroup(name: string, template: Template, undo: AsyncDisposableStack): Promise<readonly string[]> {
+    if (this.#cgroups === undefined) return [];
+    undo.defer(() => this.#removeGroup(name));
+    const { memoryMib, vcpus } = template.hardware.size;
+    return makeGroup(this.#cgroups, name, {
+      memoryMaxBytes: (memoryMib + translationCacheMib + vmmOverheadMib) * mib,
+      processesMaxCount: 128,
+      cpus: vcpus + 0.25,
+    });
+  }
+
+  async #removeGroup(name: string): Promise<void> {
+    if (this.#cgroups !== undefined) await removeGroup(this.#cgroups, name);
+  }
+
+  /** A sparse copy of the template's second disk, without a name: only the VMM's descriptor keeps it. */
+  async #makeScratch(name: string, template: Template): Promise<number> {
+    const directory = join(this.#options.cacheDir, 'scratch');
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const path = join(directory, `${ownerMark}.${name}`);
+    const file = await open(path, 'wx+', 0o600);
+    try {
+      unlinkSync(path);
+      await file.truncate(template.hardware.size.scratchMib * mib);
+      for (const { offset, bytes } of template.scratch) await file.write(bytes, 0, bytes.length, offset);
+      return openSync(`/proc/self/fd/${file.fd}`, 'r+');
+    } finally {
+      await file.close();
+    }
+  }
+
+  async list(): Promise<readonly MachineRecord[]> {
+    const byId = new Map((await findMachines()).map(({ id, tenant, session }) => [id, { id, tenant, session }]));
+    return [...byId.values()];
+  }
+
+  async sweep(): Promise<readonly string[]> {
+    const removed: string[] = [];
+    for (const { id, pid, owned } of await findMachines()) {
+      if (owned) continue;
+      try {
+        process.kill(pid, 'SIGKILL');
+        removed.push(`process ${pid} of ${id}`);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+      }
+    }
+    const live = new Set<string>((await this.list()).map(({ id }) => id));
+    if (this.#cgroups !== undefined) {
+      for (const name of await emptyGroups(this.#cgroups)) {
+        if (live.has(name) || [...this.#machines].some(({ id }) => id === name)) continue;
+        await removeGroup(this.#cgroups, name);
+        removed.push(`control group ${name}`);
+      }
+    }
+    const scratchDir = join(this.#options.cacheDir, 'scratch');
+    for (const name of await readdir(scratchDir).catch(() => [])) {
+      if (isOwnerAlive(name.split('.')[0] ?? '')) continue;
+      await rm(join(scratchDir, name), { force: true });
+      removed.push(`scratch disk ${name}`);
+    }
+    return [...removed, ...(await sweepTemplates(this.#options.cacheDir))];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#machines].map((machine) => machine[Symbol.asyncDispose]()));
+    for (const preparing of this.#prepared.values()) {
+      const prepared = await preparing.catch(() => undefined);
+      for (const memory of prepared?.memories.values() ?? []) await memory.then(closeSync, () => undefined);
+    }
+    this.#prepared.clear();
+  }
+}
+
+/** Everything at once: QEMU takes its commands in order, and `cont` before the state is loaded means "run when it is". */
+async function resumeFromTemplate(vmm: Vmm): Promise<void> {
+  const running = vmm.qmp.event('RESUME');
+  running.catch(() => undefined);
+  await Promise.all([
+    vmm.qmp.execute('qmp_capabilities'),
+    vmm.qmp.execute('migrate-set-capabilities', { capabilities: [{ capability: 'x-ignore-shared', state: true }] }),
+    vmm.qmp.execute('migrate-incoming', { uri: 'fd:9' }),
+    vmm.qmp.execute('cont'),
+  ]);
+  await running;
+}
+
+function tierOf(accelerator: string): Tier {
+  return accelerator === 'kvm' ? 'vm-kvm' : 'vm-emulated';
+}
+
+/** A host name that no other session has, and that says nothing of the host: the session's own id. */
+function hostnameOf(spec: LaunchSpec): string {
+  return spec.session.replace('_', '-');
+}
+
+function describeLaunchFailure(error: unknown, signal: AbortSignal | undefined, timeout: AbortSignal): BulkheadError {
+  if (signal?.aborted === true) return new BulkheadError('cancelled', 'The launch was cancelled.', { cause: error });
+  if (timeout.aborted) {
+    const message = `The machine was not ready within ${limits.launchTimeoutMs / 1000} s.`;
+    return new BulkheadError('launch_timeout', message, {
+      hint: 'Try again when the host is less busy.',
+      cause: error,
+    });
+  }
+  if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
+    return new BulkheadError('disk_full', 'There is no space for the scratch disk.', { cause: error });
+  }
+  const detail = error instanceof Error ? error.message : String(error);
+  return new BulkheadError('launch_failed', `The machine could not be launched: ${detail}`, {
+    hint: 'Run `bulkhead doctor` to see what this host lacks.',
+    cause: error,
+  });
+}

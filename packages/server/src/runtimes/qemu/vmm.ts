@@ -1,0 +1,103 @@
+// One QEMU process in its jail, from spawn to proof of death.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import type { Duplex, Readable } from 'node:stream';
+import { printable } from '../../lib/printable.ts';
+import { type JailOptions, jailCommand } from './jail.ts';
+import { descriptors } from './qemu-command.ts';
+import { Qmp } from './qmp.ts';
+
+const stderrKeptBytes = 4096;
+
+export interface VmmFiles {
+  readonly memory?: number;
+  readonly root?: number;
+  readonly scratch?: number;
+  readonly deviceState?: number;
+  /** Further descriptors, from the number after the last of `descriptors`. */
+  readonly extra?: readonly number[];
+}
+
+/** A running VMM. `kill` is idempotent and returns when every process of it is gone. */
+export class Vmm {
+  readonly qmp: Qmp;
+  readonly channel: Duplex;
+  /** Settles when the jail's first process is gone; with QEMU's last words. Never rejects. */
+  readonly exited: Promise<string>;
+  readonly #child: ChildProcess;
+  readonly #vmmPid: Promise<number | undefined>;
+  #stderr = Buffer.alloc(0);
+  #gone: Promise<void> | undefined;
+
+  constructor(jail: JailOptions, qemuArguments: readonly string[], files: VmmFiles) {
+    const [file, ...args] = jailCommand(jail, qemuArguments);
+    const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', 'ignore', 'pipe'];
+    stdio[descriptors.qmp] = 'pipe';
+    stdio[descriptors.channel] = 'pipe';
+    stdio[descriptors.info] = 'pipe';
+    stdio[descriptors.memory] = files.memory ?? 'ignore';
+    stdio[descriptors.root] = files.root ?? 'ignore';
+    stdio[descriptors.scratch] = files.scratch ?? 'ignore';
+    stdio[descriptors.deviceState] = files.deviceState ?? 'ignore';
+    stdio.push(...(files.extra ?? []));
+    this.#child = spawn(file ?? '', args, { stdio, env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } });
+    const stream = (index: number): Duplex => this.#child.stdio[index] as Duplex;
+    this.qmp = new Qmp(stream(descriptors.qmp));
+    this.channel = stream(descriptors.channel);
+    this.#vmmPid = readChildPid(stream(descriptors.info));
+    this.#child.stderr?.on('data', (chunk: Buffer) => {
+      this.#stderr = Buffer.concat([this.#stderr, chunk]).subarray(-stderrKeptBytes);
+    });
+    this.exited = new Promise((resolve) => {
+      this.#child.once('error', (error) => resolve(error.message));
+      this.#child.once('exit', (code, signal) => {
+        const words = printable(this.#stderr.toString('utf8'), 1000);
+        resolve(`${signal === null ? `exit code ${code}` : `signal ${signal}`}${words === '' ? '' : `: ${words}`}`);
+      });
+    });
+  }
+
+  /** The jail's process and QEMU's own, as the host numbers them; QEMU's first. */
+  async pids(): Promise<number[]> {
+    return [await this.#vmmPid, this.#child.pid].filter((pid) => pid !== undefined);
+  }
+
+  kill(): Promise<void> {
+    this.#gone ??= this.#killAll();
+    return this.#gone;
+  }
+
+  async #killAll(): Promise<void> {
+    // With the jail's process the kernel kills QEMU, process 1 of the namespace; it is proved gone by its host pid.
+    this.#child.kill('SIGKILL');
+    await this.exited;
+    for (const stream of this.#child.stdio) stream?.destroy();
+    const pid = await this.#vmmPid;
+    if (pid !== undefined) await waitUntilGone(pid);
+  }
+}
+
+/** Bubblewrap says on its info descriptor which process it made. */
+async function readChildPid(info: Readable): Promise<number | undefined> {
+  let text = '';
+  info.on('error', () => undefined);
+  for await (const chunk of info as AsyncIterable<Buffer>) {
+    text += chunk.toString('utf8');
+    if (text.includes('}') || text.length > 4096) break;
+  }
+  const match = /"child-pid":\s*(\d+)/.exec(text);
+  return match === null ? undefined : Number(match[1]);
+}
+
+async function waitUntilGone(pid: number): Promise<void> {
+  const deadline = performance.now() + 5000;
+  for (;;) {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2);
+    // A zombie holds nothing any more; who reaps it is the host's init.
+    if (stat === '' || fields.startsWith('Z') || fields.startsWith('X') || !stat.includes('(qemu')) return;
+    if (performance.now() > deadline) throw new Error(`process ${pid} survived SIGKILL for 5 s`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
