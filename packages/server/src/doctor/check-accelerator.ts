@@ -4,6 +4,8 @@ import type { HostAccess } from './host-access.ts';
 
 /** What booting a tiny guest has shown. `/dev/kvm` can be there, open and answer, and still boot nothing. */
 export interface AcceleratorFinding {
+  /** False while nothing has been booted; then `accelerator` is what is promised until it is known. */
+  readonly tried?: boolean;
   readonly accelerator: Accelerator;
   /** What was tried and what it did, for people. */
   readonly proof: string;
@@ -48,6 +50,13 @@ export async function checkKvmDevice(host: HostAccess): Promise<Finding> {
 }
 
 export function judgeAccelerator(found: AcceleratorFinding): Finding {
+  if (found.tried === false) {
+    return {
+      status: 'warn',
+      detail: `Whether KVM works is not known: ${found.proof}`,
+      fix: 'Build the image, which has the guest that is booted to find out: bulkhead image build',
+    };
+  }
   if (found.accelerator === 'kvm') return { status: 'ok', detail: `KVM works: ${found.proof}` };
   if (found.accelerator === 'tcg') {
     return {

@@ -15,10 +15,7 @@ export interface Doctor {
 
 /** Without a proof of the better the weaker is stated. */
 async function notProbed(): Promise<AcceleratorFinding> {
-  return {
-    accelerator: 'tcg',
-    proof: 'no guest has been booted yet. Run "bulkhead image build" and ask again.',
-  };
+  return { tried: false, accelerator: 'tcg', proof: 'no guest has been booted. Until then emulation is stated.' };
 }
 
 export async function openDoctor(options: DoctorOptions): Promise<Doctor> {
