@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import signal
 
 from .context import Context
 from .spawn import base_environment, spawn
@@ -10,6 +11,7 @@ from .stream import OperationError
 from .worker_messages import DONE, RESEED
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
+_BASH_INTERRUPT_AGAIN_S = (0.25, 0.75)
 # Where bash finds its ends of the control socket and of the file with the code: above what scripts use.
 _BASH_CONTROL_FD = 90
 _BASH_CODE_FD = 91
@@ -85,6 +87,13 @@ class BashContext(_Spawned):
         line = f'{self._reseed}eval "$__b"\n__bulkhead_done $?\n'
         self._reseed = ""
         self.tell(line.encode("ascii"))
+
+    def interrupt(self):
+        """Bash goes on when the command that it waits for ends by itself at that moment, so a turn that runs on is asked again."""
+        super().interrupt()
+        turn = self.turn
+        for delay in _BASH_INTERRUPT_AGAIN_S:
+            self.agent.loop.call_later(delay, lambda: self.turn is turn and turn.running and self.signal(signal.SIGINT))
 
     def ask(self, kind):
         """$RANDOM is the only generator of its own; it is seeded before the next turn."""
