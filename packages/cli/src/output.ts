@@ -43,6 +43,11 @@ export class Output {
     return this.#broken;
   }
 
+  /** Nothing more is shown. */
+  mute(): void {
+    this.#broken = true;
+  }
+
   /** Our own words. Resolves when the stream takes more. */
   async write(text: string): Promise<void> {
     if (this.#broken || text === '') return;

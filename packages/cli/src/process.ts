@@ -18,11 +18,15 @@ export async function runProcess(): Promise<void> {
       else interrupts.end();
     });
   }
+  const stderr = new Output(process.stderr, () => undefined);
   const context: CommandContext = {
     stdin: process.stdin,
     stdinIsTty: isatty(0),
-    stdout: new Output(process.stdout, () => interrupts.end()),
-    stderr: new Output(process.stderr, () => undefined),
+    stdout: new Output(process.stdout, () => {
+      stderr.mute();
+      interrupts.end();
+    }),
+    stderr,
     terminal: process.stdout,
     interrupts,
     elapsedMs: () => performance.now(),
@@ -30,5 +34,5 @@ export async function runProcess(): Promise<void> {
   };
   const exitCode = await main(process.argv.slice(2), context);
   await Promise.all([context.stdout.flush(), context.stderr.flush()]);
-  process.exit(context.stdout.broken && exitCode === 0 ? 141 : exitCode);
+  process.exit(context.stdout.broken ? 141 : exitCode);
 }

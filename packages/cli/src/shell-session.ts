@@ -162,8 +162,9 @@ export class ShellSession {
       case 'help':
         return (commandSpecs.find(({ name }) => name === 'shell')?.description ?? '').split('\n');
       case 'quit':
-        return [];
+        break;
     }
+    return [];
   }
 }
 

@@ -31,12 +31,19 @@ const calls = /^(fake\.[a-z_]+|os\._exit|sleep|time\.sleep)\((.*)\)$/s;
 
 export function parseScript(code: string): readonly FakeStatement[] {
   const statements: FakeStatement[] = [];
-  for (const raw of code.split(/[\n;]/)) {
-    const line = raw.trim();
-    if (line === '' || line.startsWith('#') || line.startsWith('import ')) continue;
-    statements.push(parseLine(line));
+  let line = '';
+  for (const raw of code.split('\n')) {
+    line += raw.trim();
+    if (isOpen(line)) continue;
+    if (line !== '' && !line.startsWith('#') && !line.startsWith('import ')) statements.push(parseLine(line));
+    line = '';
   }
+  if (line !== '') statements.push({ kind: 'syntax-error' });
   return statements;
+}
+
+function isOpen(line: string): boolean {
+  return line.split('(').length > line.split(')').length && !/["'#]/.test(line);
 }
 
 function parseLine(line: string): FakeStatement {
