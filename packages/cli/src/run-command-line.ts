@@ -29,7 +29,7 @@ export async function main(args: readonly string[], context: CommandContext): Pr
   } catch (thrown) {
     const error = toBulkheadError(thrown);
     if (wantsJson(rest)) await context.stdout.write(jsonLine(failureDocument(name, error, context.elapsedMs())));
-    else await reportError(context.stderr, error.toJSON());
+    else await reportError(context.stderr, error);
     return errorEntry(error.code).exitCode;
   }
 }

@@ -2,6 +2,7 @@
 
 import { resolve } from 'node:path';
 import {
+  type BulkheadError,
   type ErrorCode,
   type ErrorJson,
   type Language,
@@ -70,7 +71,7 @@ export class ShellSession {
       if (input.kind === 'code') return await this.#runTurn(input.code, input.language);
       return await this.#direct(input, signal);
     } catch (error) {
-      return await this.#failed(toBulkheadError(error).toJSON());
+      return await this.#failed(toBulkheadError(error));
     }
   }
 
@@ -94,11 +95,13 @@ export class ShellSession {
     return { exitCode: exitCodeOf(result.error), next: result.context === 'gone' ? 'gone' : 'go-on' };
   }
 
-  async #failed(error: ErrorJson): Promise<BlockOutcome> {
+  async #failed(error: BulkheadError): Promise<BlockOutcome> {
     const { view, json } = this.#options;
     if (json) {
       const record = this.#session?.record;
-      await view.context.stdout.write(jsonLine(turnDocument({ record, result: undefined, error, totalMs: 0 })));
+      await view.context.stdout.write(
+        jsonLine(turnDocument({ record, result: undefined, error: error.toJSON(), totalMs: 0 })),
+      );
     } else await reportError(view.context.stderr, error);
     const gone = goneCodes.has(error.code);
     return { exitCode: errorEntry(error.code).exitCode, next: gone ? 'gone' : 'go-on' };

@@ -4,14 +4,14 @@ import { errorCatalogue } from '@bulkhead/protocol';
 import { commandSpecs } from '../src/command-specs.ts';
 import { commandHelp } from '../src/help-text.ts';
 import { parseCommandLine } from '../src/parse-command-line.ts';
-import { runCli } from './run-cli.ts';
+import { callCli } from './run-cli.ts';
 
 describe('help', { concurrency: 2 }, () => {
   it('is what a bare command shows, and names every command', async () => {
-    const { exitCode, stdout } = await runCli([]);
+    const { exitCode, stdout } = await callCli([]);
     assert.equal(exitCode, 0);
     for (const { name } of commandSpecs) assert.match(stdout, new RegExp(`^  ${name} `, 'm'));
-    assert.equal((await runCli(['--help'])).stdout, stdout);
+    assert.equal((await callCli(['--help'])).stdout, stdout);
   });
 
   for (const spec of commandSpecs) {
@@ -32,20 +32,20 @@ describe('help', { concurrency: 2 }, () => {
   }
 
   it('is shown even when the rest is wrong', async () => {
-    const { exitCode, stdout } = await runCli(['run', '--nonsense', '--help']);
+    const { exitCode, stdout } = await callCli(['run', '--nonsense', '--help']);
     assert.equal(exitCode, 0);
     assert.match(stdout, /^Usage: bulkhead run/);
   });
 
   it('explains every exit code', async () => {
-    const { stdout } = await runCli(['help', 'exit-codes']);
+    const { stdout } = await callCli(['help', 'exit-codes']);
     for (const [code, { exitCode }] of Object.entries(errorCatalogue)) {
       assert.match(stdout, new RegExp(`^ +${exitCode} +${code} `, 'm'));
     }
   });
 
   it('explains the environment, but not what is for tests only', async () => {
-    const { stdout } = await runCli(['help', 'environment']);
+    const { stdout } = await callCli(['help', 'environment']);
     assert.match(stdout, /BULKHEAD_CACHE_DIR/);
     assert.doesNotMatch(stdout, /FAKE/);
   });
@@ -64,7 +64,7 @@ describe('what is wrong', { concurrency: 2 }, () => {
     [['shell', 'print(1)'], /bulkhead run/],
   ] as const) {
     it(`${args.join(' ')}: exit code 2 and what to do`, async () => {
-      const { exitCode, stdout, stderr } = await runCli(args);
+      const { exitCode, stdout, stderr } = await callCli(args);
       assert.equal(exitCode, 2);
       assert.equal(stdout, '');
       assert.match(stderr, expected);
@@ -74,8 +74,8 @@ describe('what is wrong', { concurrency: 2 }, () => {
 
 describe('version', () => {
   it('says what it is', async () => {
-    assert.match((await runCli(['version'])).stdout, /^bulkhead \d+\.\d+\.\d+ \(node \d+/);
-    assert.equal(JSON.parse((await runCli(['version', '--json'])).stdout).channel, 1);
-    assert.equal((await runCli(['--version'])).exitCode, 0);
+    assert.match((await callCli(['version'])).stdout, /^bulkhead \d+\.\d+\.\d+ \(node \d+/);
+    assert.equal(JSON.parse((await callCli(['version', '--json'])).stdout).channel, 1);
+    assert.equal((await callCli(['--version'])).exitCode, 0);
   });
 });

@@ -2,10 +2,18 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { Interrupts } from '../src/interrupts.ts';
+import { Output } from '../src/output.ts';
+import { main } from '../src/run-command-line.ts';
 
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-export const nodeArguments: readonly string[] = ['--conditions=source', '--disable-warning=ExperimentalWarning', main];
+const mainPath = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+export const nodeArguments: readonly string[] = [
+  '--conditions=source',
+  '--disable-warning=ExperimentalWarning',
+  mainPath,
+];
 
 export interface CliResult {
   readonly exitCode: number | null;
@@ -24,6 +32,38 @@ export interface CliOptions {
 
 export function fakeEnvironment(home: string): Record<string, string> {
   return { PATH: process.env['PATH'] ?? '', HOME: home, BULKHEAD_RUNTIME: 'fake', BULKHEAD_ALLOW_FAKE: '1' };
+}
+
+/** Runs the command on the fake runtime, in this process: everything but the edge in `process.ts`. */
+export async function callCli(
+  args: readonly string[],
+  options: Pick<CliOptions, 'input' | 'cwd'> = {},
+): Promise<CliResult> {
+  const workingDir = options.cwd ?? tmpdir();
+  Object.assign(process.env, fakeEnvironment(workingDir));
+  const stdout = new Collector();
+  const stderr = new Collector();
+  const interrupts = new Interrupts();
+  const exitCode = await main(args, {
+    stdin: Readable.from([Buffer.from(options.input ?? '')]),
+    stdinIsTty: false,
+    stdout: new Output(stdout, () => interrupts.end()),
+    stderr: new Output(stderr, () => undefined),
+    terminal: stdout,
+    interrupts,
+    elapsedMs: () => performance.now(),
+    workingDir,
+  });
+  return { exitCode, stdout: stdout.text, stderr: stderr.text };
+}
+
+class Collector extends Writable {
+  text = '';
+
+  override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
+    this.text += chunk.toString('utf8');
+    callback();
+  }
 }
 
 /** Runs the command on the fake runtime, as a process of its own. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { makeFolder, runCli } from './run-cli.ts';
+import { callCli, makeFolder, runCli } from './run-cli.ts';
 
 const members = [
   'sessionId',
@@ -26,20 +26,20 @@ function parseDocument(stdout: string): Record<string, unknown> & { error: { cod
 
 describe('bulkhead run', { concurrency: 2 }, () => {
   it('shows what the code prints, and its last value', async () => {
-    const { exitCode, stdout, stderr } = await runCli(['run', 'print(6*7)\n6*7']);
+    const { exitCode, stdout, stderr } = await callCli(['run', 'print(6*7)\n6*7']);
     assert.deepEqual([exitCode, stdout, stderr], [0, '42\n42\n', '']);
   });
 
   it('takes code from standard input, from -, and from a file', async () => {
     await using folder = await makeFolder();
     await writeFile(join(folder.path, 'a.py'), 'print(1)\n');
-    assert.equal((await runCli(['run'], { input: 'print(2)' })).stdout, '2\n');
-    assert.equal((await runCli(['run', '-'], { input: 'print(3)' })).stdout, '3\n');
-    assert.equal((await runCli(['run', '-f', 'a.py'], { cwd: folder.path })).stdout, '1\n');
+    assert.equal((await callCli(['run'], { input: 'print(2)' })).stdout, '2\n');
+    assert.equal((await callCli(['run', '-'], { input: 'print(3)' })).stdout, '3\n');
+    assert.equal((await callCli(['run', '-f', 'a.py'], { cwd: folder.path })).stdout, '1\n');
   });
 
   it('prints one JSON document with every member', async () => {
-    const { exitCode, stdout } = await runCli(['run', '--json', 'print(6*7)']);
+    const { exitCode, stdout } = await callCli(['run', '--json', 'print(6*7)']);
     const document = parseDocument(stdout);
     assert.equal(exitCode, 0);
     assert.deepEqual(Object.keys(document), members);
@@ -73,7 +73,7 @@ describe('bulkhead run', { concurrency: 2 }, () => {
     ['invalid_request', ['1', '2'], 2],
   ] as const) {
     it(`${args.join(' ')}: ${code}, exit code ${exitCode}, with and without --json`, async () => {
-      const [plain, json] = await Promise.all([runCli(['run', ...args]), runCli(['run', '--json', ...args])]);
+      const [plain, json] = await Promise.all([callCli(['run', ...args]), callCli(['run', '--json', ...args])]);
       assert.deepEqual([plain.exitCode, json.exitCode], [exitCode, exitCode]);
       const document = parseDocument(json.stdout);
       assert.deepEqual(Object.keys(document), members);
@@ -95,7 +95,7 @@ describe('bulkhead run', { concurrency: 2 }, () => {
     for (const name of names) await writeFile(join(folder.path, name), name === 'empty' ? '' : `content of ${name}`);
     const files = names.flatMap((name) => ['--file', name]);
     const outs = ['--out', 'plain.txt:copy.txt', '--out', 'new\nline.txt:copy2.txt', '--out', 'empty:copy3'];
-    const result = await runCli(
+    const result = await callCli(
       ['run', '-q', ...files, '--file', 'plain.txt:/tmp/x', '--out', '/tmp/x', ...outs, '1'],
       {
         cwd: folder.path,
@@ -113,7 +113,7 @@ describe('bulkhead run', { concurrency: 2 }, () => {
   it('leaves what was there when a file cannot be fetched', async () => {
     await using folder = await makeFolder();
     await writeFile(join(folder.path, 'kept'), 'as it was');
-    const { exitCode } = await runCli(['run', '--out', 'nothing:kept', '1'], { cwd: folder.path });
+    const { exitCode } = await callCli(['run', '--out', 'nothing:kept', '1'], { cwd: folder.path });
     assert.equal(exitCode, 4);
     assert.deepEqual(await readdir(folder.path), ['kept']);
     assert.equal(await readFile(join(folder.path, 'kept'), 'utf8'), 'as it was');
@@ -122,30 +122,30 @@ describe('bulkhead run', { concurrency: 2 }, () => {
   it('saves figures under names of its own and writes over nothing', async () => {
     await using folder = await makeFolder();
     await writeFile(join(folder.path, 'figure-1.png'), 'mine');
-    const { stderr } = await runCli(['run', 'fake.figure()\nfake.figure()'], { cwd: folder.path });
+    const { stderr } = await callCli(['run', 'fake.figure()\nfake.figure()'], { cwd: folder.path });
     assert.match(stderr, /figure saved to .*figure-2\.png/);
     assert.deepEqual((await readdir(folder.path)).toSorted(), ['figure-1.png', 'figure-2.png', 'figure-3.png']);
     assert.equal(await readFile(join(folder.path, 'figure-1.png'), 'utf8'), 'mine');
     const png = await readFile(join(folder.path, 'figure-2.png'));
     assert.equal(png.subarray(1, 4).toString(), 'PNG');
-    await runCli(['run', '--figures', 'none', 'fake.figure()'], { cwd: folder.path });
+    await callCli(['run', '--figures', 'none', 'fake.figure()'], { cwd: folder.path });
     assert.equal((await readdir(folder.path)).length, 3);
   });
 
   it('passes output through a pipe as it is', async () => {
-    const { stdout } = await runCli(['run', 'print("\\e[31mred\\e[0m")']);
+    const { stdout } = await callCli(['run', 'print("\\e[31mred\\e[0m")']);
     assert.equal(stdout, '\u001b[31mred\u001b[0m\n');
   });
 
   it('escapes in JSON what could drive a terminal, and it is still the same', async () => {
-    const { stdout } = await runCli(['run', '--json', 'fake.bytes("c29b33316de280ae")']);
+    const { stdout } = await callCli(['run', '--json', 'fake.bytes("c29b33316de280ae")']);
     // eslint-disable-next-line no-control-regex -- the terminal's own
     assert.doesNotMatch(stdout, /[\u0080-\u009f\u202e]/);
     assert.equal(parseDocument(stdout)['stdout'], '\u009b31m\u202e');
   });
 
   it('says what was dropped of a flood', async () => {
-    const { stdout, stderr } = await runCli(['run', 'fake.flood(9000000)']);
+    const { stdout, stderr } = await callCli(['run', 'fake.flood(9000000)']);
     assert.equal(stdout.length, 8_388_608);
     assert.match(stderr, /597\.1 KiB of stdout were dropped/);
   });

@@ -3,16 +3,21 @@ import { readFile, stat } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { fakeEnvironment, makeFolder, nodeArguments, runCli } from './run-cli.ts';
+import { callCli, fakeEnvironment, makeFolder, nodeArguments, runCli } from './run-cli.ts';
 
 describe('bulkhead shell, from a pipe', { concurrency: 2 }, () => {
   it('runs a turn for each block in one session, and prints nothing else', async () => {
-    const { exitCode, stdout, stderr } = await runCli(['shell'], { input: 'x = 41\n\nprint(x + 1)\n' });
+    const { exitCode, stdout, stderr } = await callCli(['shell'], { input: 'x = 41\n\nprint(x + 1)\n' });
     assert.deepEqual([exitCode, stdout, stderr], [0, '42\n', '']);
   });
 
+  it('does so as a process of its own', async () => {
+    const { exitCode, stdout } = await runCli(['shell'], { input: 'x = 41\n\nprint(x + 1)\n' });
+    assert.deepEqual([exitCode, stdout], [0, '42\n']);
+  });
+
   it('runs a turn for each line when asked to', async () => {
-    const { stdout } = await runCli(['shell', '--lines', '--json'], { input: 'x = 1\nx + 1\n' });
+    const { stdout } = await callCli(['shell', '--lines', '--json'], { input: 'x = 1\nx + 1\n' });
     const documents = stdout
       .trim()
       .split('\n')
@@ -22,7 +27,7 @@ describe('bulkhead shell, from a pipe', { concurrency: 2 }, () => {
   });
 
   it('gives figures, tables and tracebacks as data, in one session', async () => {
-    const { exitCode, stdout } = await runCli(['shell', '--json'], {
+    const { exitCode, stdout } = await callCli(['shell', '--json'], {
       input: 'fake.figure()\n\nfake.table()\n\n1/0\n\nprint("on")\n',
     });
     const documents = stdout
@@ -39,21 +44,21 @@ describe('bulkhead shell, from a pipe', { concurrency: 2 }, () => {
   });
 
   it('goes on after a timeout with its variables', async () => {
-    const { exitCode, stdout } = await runCli(['shell', '--timeout', '100ms'], {
+    const { exitCode, stdout } = await callCli(['shell', '--timeout', '100ms'], {
       input: 'x = 5\n\nwhile True: pass\n\nprint(x)\n',
     });
     assert.deepEqual([exitCode, stdout], [124, '5\n']);
   });
 
   it('stops when the machine is gone and says so', async () => {
-    const { exitCode, stdout, stderr } = await runCli(['shell'], { input: 'fake.crash()\n\nprint(1)\n' });
+    const { exitCode, stdout, stderr } = await callCli(['shell'], { input: 'fake.crash()\n\nprint(1)\n' });
     assert.deepEqual([exitCode, stdout], [71, '']);
     assert.match(stderr, /was not run/);
   });
 
   it('takes commands, languages and directives', async () => {
     await using folder = await makeFolder();
-    const { stdout, stderr } = await runCli(['shell'], {
+    const { stdout, stderr } = await callCli(['shell'], {
       cwd: folder.path,
       input: '!echo from bash\n%lang bash\necho two\n\n:lang python\n:session\n:fils\n',
     });

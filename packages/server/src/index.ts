@@ -3,11 +3,12 @@
 
 import { BulkheadError } from '@bulkhead/protocol';
 import type { Config } from './config/config.ts';
-import type { HostReport } from './doctor/host-report.ts';
+import type { Doctor } from './doctor/doctor.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import { Sessions, type SessionsOptions } from './sessions/sessions.ts';
 
 export { type Config, type Environment, environmentHelp, loadConfig } from './config/config.ts';
+export type { Doctor } from './doctor/doctor.ts';
 export type { CheckStatus, HostCheck, HostReport } from './doctor/host-report.ts';
 export type { ExecRequest, FileEntry, FileStat, Guest, GuestExec } from './guest/guest.ts';
 export { type Clock, systemClock } from './lib/clock.ts';
@@ -57,19 +58,12 @@ async function openRuntime(config: Config): Promise<Runtime> {
     const { FakeRuntime } = await import('./runtimes/fake/fake-runtime.ts');
     return new FakeRuntime();
   }
-  const { createQemuRuntime } = await loadQemu();
+  const { createQemuRuntime } = await import('./runtimes/qemu/qemu-runtime.ts');
   return await createQemuRuntime(config);
 }
 
-type QemuOptions = Pick<Config, 'cacheDir' | 'runtimeDir' | 'accelerator' | 'shareTemplatePages'>;
-interface QemuModule {
-  readonly createQemuRuntime: (options: QemuOptions) => Promise<Runtime>;
-}
 interface ImagesModule {
   readonly openImages: (options: Pick<Config, 'cacheDir'>) => Promise<Images>;
-}
-interface DoctorModule {
-  readonly openDoctor: (options: Config) => Promise<Doctor>;
 }
 
 /** The guest images of this host. Every answer is plain data. */
@@ -86,19 +80,13 @@ export interface ImageOptions {
   readonly onProgress?: (message: string) => void;
 }
 
-export interface Doctor {
-  examine(options?: { readonly signal?: AbortSignal }): Promise<HostReport>;
-}
-
-const loadQemu = (): Promise<QemuModule> => loadPart<QemuModule>('./runtimes/qemu/qemu-runtime.ts');
-
 export async function openImages(config: Config): Promise<Images> {
   const { openImages: open } = await loadPart<ImagesModule>('./images/images.ts');
   return await open(config);
 }
 
 export async function openDoctor(config: Config): Promise<Doctor> {
-  const { openDoctor: open } = await loadPart<DoctorModule>('./doctor/doctor.ts');
+  const { openDoctor: open } = await import('./doctor/doctor.ts');
   return await open(config);
 }
 
@@ -106,6 +94,7 @@ async function loadPart<Part>(path: string): Promise<Part> {
   try {
     return await import(new URL(path, import.meta.url).href);
   } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error;
     throw new BulkheadError('unsupported', `This build of Bulkhead has no ${path}.`, { cause: error });
   }
 }

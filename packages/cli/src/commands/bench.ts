@@ -18,11 +18,15 @@ export interface BenchmarkReport extends Percentiles {
   readonly n: number;
   readonly unit: string;
   /** From which call to which byte. */
-  readonly clock?: string;
+  readonly clock: string;
   readonly max: number;
   readonly runtime: string;
   readonly tier: string;
-  readonly baselines: Readonly<Record<string, Percentiles & { readonly ratio: number }>>;
+  readonly accelerator: string;
+  /** What the same run measured beside it. */
+  readonly also: Readonly<Record<string, Percentiles & { readonly unit: string; readonly clock: string }>>;
+  /** What a user would pick instead; why not, where this host cannot run it. */
+  readonly baselines: Readonly<Record<string, (Percentiles & { readonly ratio: number }) | string>>;
 }
 export interface BenchmarkOptions {
   readonly n: number;
@@ -67,19 +71,24 @@ function parseCount(text: string | undefined, usual: number): number {
   return n;
 }
 
+function row(name: string, { median, p95 }: Percentiles, rest: Readonly<Record<string, string>>): object {
+  return { what: name, median: formatNumber(median), p95: formatNumber(p95), ...rest };
+}
+
 function formatReport(report: BenchmarkReport): string {
-  const { benchmark, n, unit, clock, median, p95, max, runtime, tier, baselines } = report;
+  const { benchmark, n, unit, clock, runtime, tier, accelerator, also, baselines } = report;
   const rows = [
-    { '': `bulkhead (${tier})`, median: formatNumber(median), p95: formatNumber(p95), ratio: '1' },
-    ...Object.entries(baselines).map(([name, baseline]) => ({
-      '': name,
-      median: formatNumber(baseline.median),
-      p95: formatNumber(baseline.p95),
-      ratio: formatNumber(baseline.ratio),
-    })),
+    row(benchmark, report, { unit, ratio: '1', clock }),
+    ...Object.entries(also).map(([name, beside]) =>
+      row(name, beside, { unit: beside.unit, ratio: '', clock: beside.clock }),
+    ),
+    ...Object.entries(baselines).map(([name, baseline]) =>
+      typeof baseline === 'string'
+        ? { what: name, clock: baseline }
+        : row(name, baseline, { unit, ratio: formatNumber(baseline.ratio), clock: '' }),
+    ),
   ];
-  const head = `${benchmark}: ${n} times on ${runtime}, in ${unit}; max ${formatNumber(max)}\n`;
-  return `${head}${clock === undefined ? '' : `${clock}\n`}\n${formatTable(rows)}`;
+  return `${benchmark}: ${n} times on ${runtime} (${tier}, ${accelerator}), max ${formatNumber(report.max)} ${unit}\n\n${formatTable(rows)}`;
 }
 
 function unknownBenchmark(name: string): BulkheadError {

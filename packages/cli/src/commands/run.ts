@@ -40,8 +40,9 @@ export async function run(context: CommandContext, input: CommandInput): Promise
   try {
     await carryOut(plan, view, progress, signal);
   } catch (error) {
-    progress.error = toBulkheadError(error).toJSON();
-    if (!plan.json) await reportError(context.stderr, progress.error);
+    const failure = toBulkheadError(error);
+    progress.error = failure.toJSON();
+    if (!plan.json) await reportError(context.stderr, failure);
   }
   const totalMs = context.elapsedMs();
   const { record, result } = progress;

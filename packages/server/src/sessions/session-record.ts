@@ -20,6 +20,7 @@ export interface SessionRecord {
   readonly tenant: TenantId;
   readonly size: SizeName;
   readonly runtime: RuntimeName;
+  /** The machine's own once there is one; until then, what the runtime expects. */
   readonly tier: Tier;
   readonly state: SessionState;
   /** 1 for a new session, then one more with every transition. */
@@ -37,7 +38,7 @@ export interface SessionRecord {
 }
 
 export type SessionChange = Partial<
-  Pick<SessionRecord, 'endedAtUnixMs' | 'machine' | 'bootId' | 'launch' | 'turn' | 'turnCount' | 'error'>
+  Pick<SessionRecord, 'tier' | 'endedAtUnixMs' | 'machine' | 'bootId' | 'launch' | 'turn' | 'turnCount' | 'error'>
 >;
 
 /** The record after a transition. Errors: `state_conflict` for a transition that the table does not have. */

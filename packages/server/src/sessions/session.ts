@@ -110,7 +110,7 @@ export class Session {
       throw this.#endedError();
     }
     this.#machine = machine;
-    this.#to('ready', { machine: machine.id, bootId: machine.bootId, launch: machine.timings });
+    this.#to('ready', { tier: machine.tier, machine: machine.id, bootId: machine.bootId, launch: machine.timings });
     void machine.exited.then((exit) => this.#machineExited(exit));
     void machine.guest.ended.then((end) => this.#destroyMachine(exitReason(end), end.detail));
   }
