@@ -8,7 +8,8 @@ export interface CheckedTurnRequest {
   readonly timeoutMs: number;
 }
 
-export const defaultContext = 'main';
+/** The one that the guest agent warms before a template is frozen: a first turn finds its interpreter started. */
+export const defaultContext = 'default';
 const contextPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
 /** Errors: `invalid_request`, `limit_exceeded`. */
