@@ -37,7 +37,12 @@ export interface RunOutcome {
   readonly signal: number | null;
 }
 
-/** A running turn. Events come in order and apply back-pressure: the guest waits while nobody reads. */
+/**
+ * A running turn. Events come in order, may be read once, and apply back-pressure: the guest waits while nobody reads, so whoever
+ * only wants the outcome reads them all the same, or calls `return` on their iterator, which throws away what is left. Both end
+ * alike: `events` throws what `outcome` rejects with, after everything that came before. `bytes` are the reader's to keep.
+ * `kill` has no deadline here; whoever calls it destroys the machine when the outcome does not follow.
+ */
 export interface GuestRun {
   readonly events: AsyncIterable<GuestEvent>;
   readonly outcome: Promise<RunOutcome>;
@@ -59,6 +64,7 @@ export interface ExecOutcome {
   readonly elapsedMs: number;
 }
 
+/** A running command; `output` is like the events of a turn. A failing `stdin` kills it and is what `outcome` rejects with. */
 export interface GuestExec {
   readonly output: AsyncIterable<{ readonly stream: 'stdout' | 'stderr'; readonly bytes: Uint8Array }>;
   readonly outcome: Promise<ExecOutcome>;
@@ -124,7 +130,12 @@ export interface Guest extends AsyncDisposable {
   listProcesses(options?: CallOptions): Promise<readonly BackgroundProcess[]>;
   processOutput(process: string): AsyncIterable<Uint8Array>;
   killProcess(process: string, options?: CallOptions): Promise<void>;
+  /** Begins with the first read; leaving early, or the signal, ends it in the guest too. */
   readFile(path: string, options?: CallOptions): AsyncIterable<Uint8Array>;
+  /**
+   * All or nothing. Rejects with `upload_incomplete` when the content is shorter than `sizeBytes` or its source fails,
+   * `invalid_request` when it is longer. A chunk must not change after it was yielded.
+   */
   writeFile(path: string, content: AsyncIterable<Uint8Array>, sizeBytes: number, options?: CallOptions): Promise<void>;
   listFiles(
     path: string,

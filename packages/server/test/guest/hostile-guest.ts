@@ -3,7 +3,7 @@
 
 import { type Socket, createServer } from 'node:net';
 import { pathToFileURL } from 'node:url';
-import { dataFlags, encodeFrame, frameTypes } from '../../src/guest/frame.ts';
+import { type FrameType, dataFlags, encodeFrame, frameTypes } from '../../src/guest/frame.ts';
 import { FakeGuest, confirmation, runResult, turnsOfTheLoop } from './fake-guest.ts';
 
 export type Random = (below: number) => number;
@@ -22,8 +22,8 @@ function randomFrom(seed: number): Random {
 // Streams in the order in which `hostSide` opens them.
 const [turn, read, call, upload] = [1, 3, 5, 7] as const;
 
-function json(type: number, stream: number, body: object): Buffer {
-  return encodeFrame(type as 1, 0, 1, stream, Buffer.from(JSON.stringify(body)));
+function json(type: FrameType, stream: number, body: object): Buffer {
+  return encodeFrame(type, 0, 1, stream, Buffer.from(JSON.stringify(body)));
 }
 function data(stream: number, flags: number, content: string | Buffer): Buffer {
   return encodeFrame(frameTypes.data, flags, 1, stream, Buffer.from(content));
@@ -34,9 +34,12 @@ function credit(stream: number, bytes: number): Buffer {
   return encodeFrame(frameTypes.credit, 0, 1, stream, payload);
 }
 
+function close(stream: number, result: object): Buffer {
+  return json(frameTypes.close, stream, { ok: true, result });
+}
+
 /** All that an honest guest says after its identity, in an order that it could have. */
 function honestSession(random: Random): Buffer[] {
-  const close = (stream: number, result: object): Buffer => json(frameTypes.close, stream, { ok: true, result });
   const lists = [
     [
       data(turn, 1, 'out'.repeat(1 + random(2000))),
@@ -126,7 +129,7 @@ const mutations: Record<string, Mutation> = {
     session.splice(at, 0, json(random(2) === 0 ? frameTypes.confirm : frameTypes.hello, 0, body));
   },
   hostFrame(session, at, random) {
-    session.splice(at, 0, json([2, 4, 7, 9][random(4)] ?? 2, random(2), { op: 'run', signal: 'kill' }));
+    session.splice(at, 0, json(([2, 4, 7, 9] as const)[random(4)] ?? 2, random(2), { op: 'run', signal: 'kill' }));
   },
   json(session, at, random) {
     const texts = [
@@ -217,7 +220,10 @@ async function deliver(fake: FakeGuest, plan: Plan): Promise<void> {
 /** The guest's side of one case. */
 async function serve(socket: Socket): Promise<void> {
   const seed = await new Promise<number>((resolve) => {
-    socket.once('readable', () => resolve((socket.read(4) as Buffer).readUInt32BE()));
+    socket.once('readable', () => {
+      const bytes: Buffer = socket.read(4);
+      resolve(bytes.readUInt32BE());
+    });
   });
   const plan = makePlan(seed);
   const fake = new FakeGuest(socket);

@@ -13,7 +13,7 @@ import { collect, confirmedPair, identity, turnsOfTheLoop, until } from './fake-
 import { type Plan, makePlan } from './hostile-guest.ts';
 
 setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
+const collectGarbage: () => void = runInNewContext('gc');
 
 const concurrency = 40;
 
@@ -25,13 +25,13 @@ const timeouts = {
   stallTimeoutMs: 150,
   cancelTimeoutMs: 150,
 };
-const allowed: readonly ErrorCode[] = [
+const allowed: ReadonlySet<ErrorCode> = new Set([
   'guest_protocol_violation',
   'guest_unresponsive',
   'machine_lost',
   'session_ended',
   'cancelled',
-];
+] as const);
 
 async function* fiveThousandBytes(): AsyncGenerator<Uint8Array> {
   yield Buffer.alloc(2500);
@@ -47,10 +47,11 @@ async function runCase(plan: Plan, socketPath: string): Promise<string> {
   socket.write(seed);
   const guest = openGuest(socket, isHonest ? {} : timeouts);
   let endedAs = 'went on';
-  void guest.ended.then(({ reason, detail }) => {
-    if (endedAs === 'went on') endedAs = reason;
+  const watched = (async () => {
+    const { reason, detail } = await guest.ended;
     assert.doesNotMatch(detail, /[^\x20-\x7e]/);
-  });
+    endedAs = reason;
+  })();
   try {
     const confirmed = guest.identify(identity);
     if (plan.badProof) {
@@ -62,7 +63,7 @@ async function runCase(plan: Plan, socketPath: string): Promise<string> {
     for (const result of results) {
       if (result.status === 'fulfilled') continue;
       const reason: unknown = result.reason;
-      assert.ok(BulkheadError.is(reason) && allowed.includes(reason.code), `rejected with ${String(reason)}`);
+      assert.ok(BulkheadError.is(reason) && allowed.has(reason.code), `rejected with ${String(reason)}`);
     }
     if (isHonest && results.some(({ status }) => status !== 'fulfilled')) {
       assert.fail(`an honest guest was refused: ${endedAs}`);
@@ -70,7 +71,7 @@ async function runCase(plan: Plan, socketPath: string): Promise<string> {
     return endedAs;
   } finally {
     await guest[Symbol.asyncDispose]();
-    await guest.ended;
+    await watched;
   }
 }
 
@@ -133,9 +134,9 @@ async function startNeighbour(): Promise<AsyncDisposable & { stop: () => Promise
     return true;
   };
   const latencies: number[] = [];
-  let isRunning = true;
+  const stopping = new AbortController();
   const pinging = (async () => {
-    while (isRunning) {
+    while (!stopping.signal.aborted) {
       const start = performance.now();
       await guest.ping();
       latencies.push(performance.now() - start);
@@ -143,7 +144,7 @@ async function startNeighbour(): Promise<AsyncDisposable & { stop: () => Promise
     }
   })();
   const stop = async (): Promise<number[]> => {
-    isRunning = false;
+    stopping.abort();
     await pinging;
     await guest[Symbol.asyncDispose]();
     return latencies.sort((a, b) => a - b);
@@ -235,7 +236,7 @@ async function singleBytes(): Promise<Pick<HostReport, 'bytesGrowthBytes' | 'byt
   await until(() => fake.stream.writableLength === 0, 'all is read');
   await turnsOfTheLoop(50);
   const bytesGrowthBytes = memory().held - before.held;
-  assert.deepEqual(await Promise.race([guest.ended, 'alive']), 'alive');
+  assert.deepEqual(await Promise.race([guest.ended, Promise.resolve('alive')]), 'alive');
   const latencies = await neighbour.stop();
   for (const { events } of turns) void events[Symbol.asyncIterator]().return?.();
   await guest[Symbol.asyncDispose]();

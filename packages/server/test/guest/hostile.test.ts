@@ -17,6 +17,10 @@ const baseSeed = Number(process.env['BULKHEAD_TEST_SEED'] ?? 20_261_123);
 const cases = Number(process.env['BULKHEAD_TEST_CASES'] ?? 10_000);
 const memoryMaxBytes = 64 * 1_048_576;
 
+function mib(bytes: number): string {
+  return `${(bytes / 1_048_576).toFixed(1)} MiB`;
+}
+
 function script(name: string): string[] {
   return ['--conditions=source', fileURLToPath(new URL(name, import.meta.url))];
 }
@@ -47,7 +51,6 @@ test(`${cases} spoiled sessions end in a typed way, and cost the host nothing`, 
   const [exitCode] = await hostExit;
   assert.equal(exitCode, 0, complaints);
   const report: HostReport = JSON.parse(output);
-  const mib = (bytes: number): string => `${(bytes / 1_048_576).toFixed(1)} MiB`;
   context.diagnostic(`seed ${baseSeed}; ends: ${JSON.stringify(report.ends)}`);
   context.diagnostic(`growth: held ${mib(report.heldGrowthBytes)}, resident ${mib(report.residentGrowthBytes)}`);
   context.diagnostic(

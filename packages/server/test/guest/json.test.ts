@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { ProtocolViolation } from '../../src/guest/frame.ts';
 import { parseJson, parseMessage } from '../../src/guest/json.ts';
 import { fileEntrySchema, runMessageSchema } from '../../src/guest/messages.ts';
 import { printable } from '../../src/lib/printable.ts';
 
 const seed = Number(process.env['BULKHEAD_TEST_SEED'] ?? 20_261_123);
+
+function nested(depth: number): Buffer {
+  return Buffer.from('['.repeat(depth) + ']'.repeat(depth));
+}
 
 test('JSON within the bounds is what JSON.parse says', () => {
   fc.assert(
@@ -18,7 +22,6 @@ test('JSON within the bounds is what JSON.parse says', () => {
 });
 
 test('JSON beyond the bounds, or none at all, is a violation', () => {
-  const nested = (depth: number): Buffer => Buffer.from('['.repeat(depth) + ']'.repeat(depth));
   assert.ok(Array.isArray(parseJson(nested(16))));
   for (const bytes of [
     nested(17),

@@ -14,6 +14,11 @@ const request = {
   maxEventBytes: 10_000_000,
 } as const;
 
+async function* broken(): AsyncGenerator<Uint8Array> {
+  yield Buffer.from('1');
+  throw new Error('disk on fire');
+}
+
 test('a machine says HELLO, takes its identity and proves it', async () => {
   const { guest, fake } = pair();
   fake.hello();
@@ -140,25 +145,21 @@ test('a command takes its input and gives its output', async () => {
 
 test('a command that closes early stops its input; a failing input kills the command', async () => {
   const { guest, fake } = await confirmedPair();
-  let isTold = false;
+  const told = Promise.withResolvers<void>();
   async function* endless(): AsyncGenerator<Uint8Array> {
     try {
       for (;;) yield Buffer.alloc(100_000);
     } finally {
-      isTold = true;
+      told.resolve();
     }
   }
   const exec = guest.exec({ argv: ['true'], stdin: endless() });
   const { stream } = await fake.takeJson(frameTypes.open);
   fake.close(stream, { exitCode: 0, signal: null, elapsedNs: '1' });
   await exec.outcome;
-  while (!isTold) await new Promise((resolve) => setImmediate(resolve));
+  await told.promise;
 
-  async function* failing(): AsyncGenerator<Uint8Array> {
-    yield Buffer.from('x');
-    throw new Error('disk on fire');
-  }
-  const second = guest.exec({ argv: ['cat'], stdin: failing() });
+  const second = guest.exec({ argv: ['cat'], stdin: broken() });
   await assert.rejects(second.outcome, { code: 'upload_incomplete' });
   assert.deepEqual((await fake.takeJson(frameTypes.signal)).body, { signal: 'kill' });
   await guest[Symbol.asyncDispose]();
@@ -184,7 +185,7 @@ test('control calls carry their parameters and check their results', async () =>
   const asked: unknown[] = [];
   fake.onFrame = ({ header, payload }) => {
     if (header.type !== frameTypes.open) return false;
-    const body = JSON.parse(payload.toString()) as { op: string };
+    const body: { op: string } = JSON.parse(payload.toString());
     asked.push(body);
     fake.close(header.stream, answers[body.op] ?? {});
     return true;
@@ -247,10 +248,6 @@ test('an upload that is short, long or broken never ends as written', async () =
   const { guest, fake } = await confirmedPair();
   await assert.rejects(guest.writeFile('b', chunks('12'), 5), { code: 'upload_incomplete' });
   await assert.rejects(guest.writeFile('b', chunks('123456'), 5), { code: 'invalid_request' });
-  async function* broken(): AsyncGenerator<Uint8Array> {
-    yield Buffer.from('1');
-    throw new Error('no more');
-  }
   await assert.rejects(guest.writeFile('b', broken(), 5), { code: 'upload_incomplete' });
   for (let count = 0; count < 3; count += 1) {
     const { stream, body } = await fake.takeJson(frameTypes.signal);

@@ -33,7 +33,7 @@ interface Scene {
 }
 
 const crimes: Record<string, (scene: Scene) => unknown> = {
-  'unknown type': ({ fake }) => fake.raw(encodeHeader(0, 11 as 10, 0, 1, 1)),
+  'unknown type': ({ fake }) => fake.raw(Buffer.from([0, 0, 0, 0, 11, 0, 0, 1, 0, 0, 0, 1])),
   'type zero': ({ fake }) => fake.raw(Buffer.alloc(12)),
   'a frame of the host': ({ fake }) => fake.send(frameTypes.ping, 0, Buffer.alloc(8)),
   'too long': ({ fake, turn }) => fake.raw(encodeHeader(65_537, frameTypes.data, 1, 1, turn)),
@@ -225,10 +225,10 @@ test('a message of more than the limit is a violation however it comes', async (
     if (header.type === frameTypes.credit) credit += payload.readUInt32BE();
     return true;
   };
-  let ended = false;
-  void guest.ended.then(() => (ended = true));
+  const ended = new AbortController();
+  void guest.ended.then(() => ended.abort());
   let sent = 0;
-  while (!ended) {
+  while (!ended.signal.aborted) {
     if (credit >= 65_536) {
       fake.data(stream, 3, Buffer.alloc(65_536, ' '), dataFlags.more);
       credit -= 65_536;
