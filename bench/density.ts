@@ -29,7 +29,7 @@ async function answer(machine: Machine): Promise<void> {
   const code = Buffer.from('x = 1');
   const turn = machine.guest.run({
     language: 'python',
-    context: 'python',
+    context: 'default',
     code,
     maxOutputBytes: 65_536,
     maxEventBytes: 65_536,

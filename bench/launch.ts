@@ -18,7 +18,7 @@ export async function run({ n, bulkhead, onProgress, signal }: BenchmarkOptions)
     const machine = await runtime.launch({ tenant, session: makeId('session'), size: 'small' });
     const turn = machine.guest.run({
       language: 'python',
-      context: 'python',
+      context: 'default',
       code: Buffer.from('6 * 7'),
       maxOutputBytes: 65_536,
       maxEventBytes: 65_536,

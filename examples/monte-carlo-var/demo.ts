@@ -5,7 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
-import { BulkheadError, type SizeName, type TurnResult, errorEntry, makeId } from '@bulkhead/protocol';
+import { BulkheadError, type SizeName, type TurnResult, errorEntry, makeId, sizeNames } from '@bulkhead/protocol';
 import { type SessionHandle, loadConfig, openBulkhead } from '@bulkhead/server';
 
 const here = import.meta.dirname;
@@ -24,6 +24,13 @@ function say(line: string): void {
   if (!flags.json) console.log(line);
 }
 
+function parseSize(text: string): SizeName {
+  const size = sizeNames.find((name) => name === text);
+  if (size === undefined)
+    throw new BulkheadError('invalid_request', `There is no size ${text}: ${sizeNames.join(', ')}.`);
+  return size;
+}
+
 async function runTurn(session: SessionHandle, code: string): Promise<TurnResult> {
   const result = await session.startTurn({ code, language: 'python' }).result;
   if (result.status === 'error') {
@@ -32,20 +39,19 @@ async function runTurn(session: SessionHandle, code: string): Promise<TurnResult
   return result;
 }
 
-/** A value of the session, read by a turn of its own. */
-async function readJson<T>(session: SessionHandle, expression: string): Promise<T> {
-  const { stdout } = await runTurn(session, `import json; print(json.dumps(${expression}))`);
-  return JSON.parse(stdout) as T;
+/** What a Python expression prints, in a turn of its own. */
+async function read(session: SessionHandle, expression: string): Promise<string> {
+  return (await runTurn(session, `print(${expression})`)).stdout.trim();
 }
 
 const readBootId = 'open("/proc/sys/kernel/random/boot_id").read().strip()';
+const onProgress = (message: string): void => console.error(message);
 
 async function main(): Promise<void> {
   const started = performance.now();
   await using bulkhead = await openBulkhead(loadConfig());
   const tenant = makeId('tenant');
-  const onProgress = (message: string): void => console.error(message);
-  await using session = await bulkhead.sessions.createSession({ tenant, size: flags.size as SizeName }, { onProgress });
+  await using session = await bulkhead.sessions.createSession({ tenant, size: parseSize(flags.size) }, { onProgress });
   const { launch, tier, runtime } = session.record;
   say(`session ${session.id}  runtime ${runtime}  tier ${tier}  launched in ${launch?.confirmedMs.toFixed(0)} ms`);
 
@@ -56,9 +62,12 @@ async function main(): Promise<void> {
   const turns: { name: string; turnMs: number; bootId: string }[] = [];
   for (const name of turnFiles) {
     const result = await runTurn(session, readFileSync(join(here, 'turns', name), 'utf8'));
-    turns.push({ name, turnMs: result.timings.turnMs, bootId: await readJson<string>(session, readBootId) });
+    turns.push({ name, turnMs: result.timings.turnMs, bootId: await read(session, readBootId) });
     say(`\n${name}  ${result.timings.turnMs.toFixed(0)} ms`);
-    const shown = [result.stdout.trimEnd(), ...result.results.map((data) => String(data['text/plain'] ?? ''))];
+    const shown = [
+      result.stdout.trimEnd(),
+      ...result.results.map((data) => data['text/plain']).filter((text) => typeof text === 'string'),
+    ];
     for (const text of shown.filter((part) => part !== '' && !part.startsWith('<Figure')))
       say(text.replaceAll(/^/gm, '  '));
   }
@@ -66,10 +75,10 @@ async function main(): Promise<void> {
   await mkdir(dirname(out), { recursive: true });
   await pipeline(session.guest.readFile('report.html'), createWriteStream(out));
 
-  const risk = await readJson<{ parametric: number; monteCarlo: number }>(
-    session,
-    '{"parametric": parametric[0], "monteCarlo": float(monte_carlo[0])}',
-  );
+  const risk = {
+    parametric: Number(await read(session, 'parametric[0]')),
+    monteCarlo: Number(await read(session, 'monte_carlo[0]')),
+  };
   const ratio = risk.monteCarlo / risk.parametric;
   const bootIds = new Set(turns.map(({ bootId }) => bootId));
   const checks = {

@@ -75,15 +75,13 @@ test('run reads files and standard input, uploads and downloads', () => {
     writeFileSync(join(folder, 'in.txt'), 'taken in');
     writeFileSync(join(folder, 'code.py'), 'open("out.txt", "w").write(open("in.txt").read().upper())\nprint("ran")');
     const { stdout, status, stderr } = bulkhead([
-      ...[
-        'run',
-        '-f',
-        join(folder, 'code.py'),
-        '--file',
-        `${join(folder, 'in.txt')}:in.txt`,
-        '--out',
-        `out.txt:${join(folder, 'out.txt')}`,
-      ],
+      'run',
+      '-f',
+      join(folder, 'code.py'),
+      '--file',
+      `${join(folder, 'in.txt')}:in.txt`,
+      '--out',
+      `out.txt:${join(folder, 'out.txt')}`,
     ]);
     assert.equal(status, 0, stderr);
     assert.equal(readFileSync(join(folder, 'out.txt'), 'utf8'), 'TAKEN IN');

@@ -110,7 +110,7 @@ for (const misuse of misuses) {
 test('a gigabyte of output is cut truthfully, and the host keeps little of it', async () => {
   await using session = await openSession(bulkhead());
   await output(session, '1');
-  const before = process.memoryUsage().rss;
+  const rssBefore = process.memoryUsage().rss;
   const size = 1_000_000_000;
   const result = await turn(session, `import os\nblock = b"x" * 1_000_000\nfor i in range(1000): os.write(1, block)`, {
     timeoutMs: 240_000,
@@ -118,7 +118,7 @@ test('a gigabyte of output is cut truthfully, and the host keeps little of it', 
   assert.equal(result.status, 'ok', JSON.stringify(result.error));
   assert.equal(Buffer.byteLength(result.stdout) + result.truncated.stdoutBytes, size);
   assert.ok(Buffer.byteLength(result.stdout) <= limits.turnOutputMaxBytes);
-  const grownMb = (process.memoryUsage().rss - before) / 1e6;
+  const grownMb = (process.memoryUsage().rss - rssBefore) / 1e6;
   assert.ok(grownMb < 128, `the host grew by ${grownMb.toFixed(0)} MB`);
   await neighbourAnswers();
 });

@@ -29,12 +29,15 @@ export function makeId<Kind extends IdKind>(kind: Kind): Id<Kind> {
   const bytes = crypto.getRandomValues(new Uint8Array(bodyLength));
   let body = '';
   for (const byte of bytes) body += alphabet[byte & 31];
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- here, and in parseId, is where the brand is given
   return `${idPrefixes[kind]}_${body}` as Id<Kind>;
 }
 
 /** The id when `text` has the exact form of that kind, otherwise undefined. */
 export function parseId<Kind extends IdKind>(kind: Kind, text: string): Id<Kind> | undefined {
-  return new RegExp(`^${idPrefixes[kind]}_[${alphabet}]{${bodyLength}}$`).test(text) ? (text as Id<Kind>) : undefined;
+  if (!new RegExp(`^${idPrefixes[kind]}_[${alphabet}]{${bodyLength}}$`).test(text)) return undefined;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it has just been checked
+  return text as Id<Kind>;
 }
 
 /** A zod schema for the ids of one kind. */

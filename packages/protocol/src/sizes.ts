@@ -10,5 +10,5 @@ export interface Size {
   readonly memoryMib: number;
   readonly scratchMib: number;
 }
-export const sizeNames = Object.keys(sizes) as readonly SizeName[];
+export const sizeNames: readonly SizeName[] = ['small', 'medium', 'large'];
 export const defaultSize: SizeName = 'small';

@@ -9,8 +9,6 @@ import { z } from 'zod';
 export interface Config {
   /** Images and templates. */
   readonly cacheDir: string;
-  /** Sockets and jails of running machines; short, because the path of a socket may have 107 bytes. */
-  readonly runtimeDir: string;
   /** What outlives a session on purpose: the history of the shell. */
   readonly stateDir: string;
   readonly accelerator: 'auto' | 'kvm' | 'tcg';
@@ -30,12 +28,8 @@ const flag = z.enum(['0', '1', 'false', 'true']).transform((text) => text === '1
 const environmentSchema = z.object({
   HOME: absolutePath.optional(),
   XDG_CACHE_HOME: absolutePath.optional(),
-  XDG_RUNTIME_DIR: absolutePath.optional(),
   XDG_STATE_HOME: absolutePath.optional(),
   BULKHEAD_CACHE_DIR: absolutePath.optional(),
-  BULKHEAD_RUNTIME_DIR: absolutePath
-    .refine((path) => Buffer.byteLength(path) <= 60, { message: 'expected at most 60 bytes' })
-    .optional(),
   BULKHEAD_STATE_DIR: absolutePath.optional(),
   BULKHEAD_ACCELERATOR: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
   BULKHEAD_SHARE_TEMPLATE_PAGES: flag.default(false),
@@ -49,8 +43,6 @@ type ParsedEnvironment = z.infer<typeof environmentSchema>;
 /** What every variable means; `docs/configuration.md` and `bulkhead help environment` are made from it. */
 export const environmentHelp: Readonly<Record<string, string>> = {
   BULKHEAD_CACHE_DIR: 'where images and templates are kept (default: $XDG_CACHE_HOME/bulkhead or ~/.cache/bulkhead)',
-  BULKHEAD_RUNTIME_DIR:
-    'where running machines have their sockets (default: $XDG_RUNTIME_DIR/bulkhead or /tmp/bulkhead-<uid>)',
   BULKHEAD_STATE_DIR:
     "where the shell's history is kept (default: $XDG_STATE_HOME/bulkhead or ~/.local/state/bulkhead)",
   BULKHEAD_ACCELERATOR: 'auto, kvm or tcg (default: auto, chosen by a boot probe)',
@@ -87,19 +79,12 @@ function toConfig(env: ParsedEnvironment): Config {
   const home = env.HOME ?? tmpdir();
   return {
     cacheDir: env.BULKHEAD_CACHE_DIR ?? join(env.XDG_CACHE_HOME ?? join(home, '.cache'), 'bulkhead'),
-    runtimeDir: env.BULKHEAD_RUNTIME_DIR ?? defaultRuntimeDir(env.XDG_RUNTIME_DIR),
     stateDir: env.BULKHEAD_STATE_DIR ?? join(env.XDG_STATE_HOME ?? join(home, '.local', 'state'), 'bulkhead'),
     accelerator: env.BULKHEAD_ACCELERATOR,
     shareTemplatePages: env.BULKHEAD_SHARE_TEMPLATE_PAGES,
     runtime: env.BULKHEAD_RUNTIME,
     color: env.NO_COLOR === undefined && env.TERM !== 'dumb',
   };
-}
-
-function defaultRuntimeDir(xdgRuntimeDir: string | undefined): string {
-  return xdgRuntimeDir === undefined
-    ? join(tmpdir(), `bulkhead-${process.getuid?.() ?? 0}`)
-    : join(xdgRuntimeDir, 'bulkhead');
 }
 
 function describeIssue(issue: z.core.$ZodIssue, environment: Environment): string {

@@ -72,7 +72,8 @@ export class ByteQueue {
 
   /** Takes all of another queue's bytes, without a copy. */
   takeAllOf(other: ByteQueue): void {
-    for (let block = other.#blocks.shift(); block !== undefined; block = other.#blocks.shift()) this.#blocks.push(block);
+    for (let block = other.#blocks.shift(); block !== undefined; block = other.#blocks.shift())
+      this.#blocks.push(block);
     this.#length += other.#length;
     other.#length = 0;
   }

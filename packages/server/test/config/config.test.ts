@@ -15,9 +15,8 @@ describe('the configuration', () => {
   });
 
   it('prefers the more specific variable, and an empty one is none', () => {
-    const env = { HOME: '/h', XDG_CACHE_HOME: '/x', XDG_RUNTIME_DIR: '/run/user/1', BULKHEAD_CACHE_DIR: '' };
+    const env = { HOME: '/h', XDG_CACHE_HOME: '/x', BULKHEAD_CACHE_DIR: '' };
     assert.equal(loadConfig(env).cacheDir, '/x/bulkhead');
-    assert.equal(loadConfig(env).runtimeDir, '/run/user/1/bulkhead');
     assert.equal(loadConfig({ ...env, BULKHEAD_CACHE_DIR: '/c' }).cacheDir, '/c');
     assert.equal(loadConfig({ ...env, NO_COLOR: '1' }).color, false);
   });

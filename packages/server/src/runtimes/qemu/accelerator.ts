@@ -7,7 +7,9 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import type { Accelerator } from '@bulkhead/protocol';
+import { z } from 'zod';
 import type { Image } from '../../images/image.ts';
+import { errnoOf } from '../../lib/errno.ts';
 import type { JailOptions } from './jail.ts';
 import { kvmGroupId } from './jail.ts';
 import { ownerMark } from './machine-name.ts';
@@ -37,7 +39,7 @@ export async function findAccelerator(options: ProbeOptions): Promise<Accelerato
   try {
     accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    const code = errnoOf(error) ?? 'unknown';
     return { accelerator: 'tcg', proof: `/dev/kvm cannot be used (${code})` };
   }
   const inputs = [release(), options.qemuVersion, cpus()[0]?.model, options.image.digest];
@@ -52,11 +54,15 @@ export async function findAccelerator(options: ProbeOptions): Promise<Accelerato
   return finding;
 }
 
+const findingSchema = z.object({ accelerator: z.enum(['kvm', 'tcg']), proof: z.string() });
+
+/** A remembered answer that cannot be read is no answer: the probe runs again. */
 function parseFinding(text: string): AcceleratorFinding | undefined {
-  const { accelerator, proof } = JSON.parse(text) as Partial<AcceleratorFinding>;
-  return (accelerator === 'kvm' || accelerator === 'tcg') && typeof proof === 'string'
-    ? { accelerator, proof }
-    : undefined;
+  try {
+    return findingSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
 }
 
 async function probeKvm(options: ProbeOptions): Promise<AcceleratorFinding> {

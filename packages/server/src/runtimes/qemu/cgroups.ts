@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errnoOf } from '../../lib/errno.ts';
 
 const mount = '/sys/fs/cgroup';
 const group = 'bulkhead';
@@ -99,7 +100,7 @@ export async function removeGroup(root: CgroupRoot, name: string): Promise<void>
       try {
         await rmdir(join(directory, name));
       } catch (error) {
-        const { code } = error as NodeJS.ErrnoException;
+        const code = errnoOf(error);
         if (code === 'EBUSY' && attempt < 100) {
           await new Promise((resolve) => setTimeout(resolve, 10));
           continue;

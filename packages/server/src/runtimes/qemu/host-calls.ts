@@ -23,14 +23,14 @@ function failed(call: string): Error {
 
 /** An anonymous file in memory that can be sealed. The descriptor is inheritable. */
 export function createMemory(name: string): number {
-  const fd = memfdCreate(name, MFD_ALLOW_SEALING) as number;
+  const fd = Number(memfdCreate(name, MFD_ALLOW_SEALING));
   if (fd < 0) throw failed('memfd_create');
   return fd;
 }
 
 /** From here on nobody can write to the memory, resize it or take the seals off; private mappings stay possible. */
 export function sealMemory(fd: number): void {
-  if ((fcntl(fd, F_ADD_SEALS, 'int', F_SEAL_ALL) as number) !== 0) throw failed('fcntl(F_ADD_SEALS)');
+  if (Number(fcntl(fd, F_ADD_SEALS, 'int', F_SEAL_ALL)) !== 0) throw failed('fcntl(F_ADD_SEALS)');
 }
 
 export interface Extent {
@@ -61,8 +61,8 @@ export async function copyExtent(from: number, to: number, extent: Extent): Prom
     const count = Math.min(end - (position[0] ?? end), 64 * 1024 * 1024);
     const sent = await new Promise<number>((resolve, reject) => {
       sendfile.async(to, from, position, count, (error: unknown, result: number) => {
-        if (error) reject(error instanceof Error ? error : new Error(String(error)));
-        else resolve(Number(result));
+        if (error) reject(error instanceof Error ? error : failed('sendfile'));
+        else resolve(result);
       });
     });
     if (sent <= 0) throw new Error('sendfile ended early');
@@ -80,7 +80,7 @@ export async function measureTscKhz(windowMs = 120): Promise<number | undefined>
   try {
     koffi.encode(page, 'uint8_t[10]', [0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0xc3]); // rdtsc; shl; or; ret
     if (mprotect(page, 4096, 5) !== 0) return undefined; // hosts that forbid executable memory
-    const readCounter = koffi.decode(page, koffi.proto('uint64_t readCounter()')) as () => number | bigint;
+    const readCounter: () => number | bigint = koffi.decode(page, koffi.proto('uint64_t readCounter()'));
     const sample = (): { readonly ns: bigint; readonly ticks: bigint } => {
       let best = { width: 1n << 62n, ns: 0n, ticks: 0n };
       for (let i = 0; i < 50; i++) {

@@ -33,29 +33,28 @@ function acceleratorArguments(accelerator: Accelerator): string[] {
 function commonArguments(hardware: MachineHardware, name: string, console: boolean): string[] {
   const { size } = hardware;
   return [
-    ...['-name', name, '-nodefaults', '-no-user-config', '-no-reboot', '-nographic'],
-    ...['-M', `microvm,acpi=on,rtc=on,isa-serial=${console ? 'on' : 'off'}`],
-    ...acceleratorArguments(hardware.accelerator),
-    ...['-m', `${size.memoryMib}M`, '-smp', `${size.vcpus}`],
-    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ...['-chardev', `socket,id=qmp,fd=${descriptors.qmp}`, '-mon', 'chardev=qmp,mode=control'],
-    ...['-device', 'virtio-serial-device,max_ports=2'],
-    ...['-chardev', `socket,id=channel,fd=${descriptors.channel}`],
-    ...['-device', 'virtserialport,chardev=channel,name=bulkhead.channel,nr=1'],
-    ...['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],
-  ];
+    ['-name', name, '-nodefaults', '-no-user-config', '-no-reboot', '-nographic'],
+    ['-M', `microvm,acpi=on,rtc=on,isa-serial=${console ? 'on' : 'off'}`],
+    acceleratorArguments(hardware.accelerator),
+    ['-m', `${size.memoryMib}M`, '-smp', `${size.vcpus}`],
+    ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+    ['-chardev', `socket,id=qmp,fd=${descriptors.qmp}`, '-mon', 'chardev=qmp,mode=control'],
+    ['-device', 'virtio-serial-device,max_ports=2'],
+    ['-chardev', `socket,id=channel,fd=${descriptors.channel}`],
+    ['-device', 'virtserialport,chardev=channel,name=bulkhead.channel,nr=1'],
+    ['-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-device,rng=rng'],
+  ].flat();
 }
 
-function diskArguments(): string[] {
-  const disk = (set: number, fd: number, node: string, options: string): string[] => [
-    ...['-add-fd', `fd=${fd},set=${set}`],
-    ...['-blockdev', `driver=file,node-name=${node},filename=/dev/fdset/${set},locking=off,aio=threads,${options}`],
-  ];
+function diskArguments(set: number, fd: number, node: string, options: string): string[] {
+  const backend = `driver=file,node-name=${node},filename=/dev/fdset/${set},locking=off,aio=threads,${options}`;
+  return ['-add-fd', `fd=${fd},set=${set}`, '-blockdev', backend, '-device', `virtio-blk-device,drive=${node}`];
+}
+
+function disksArguments(): string[] {
   return [
-    ...disk(1, descriptors.root, 'root', 'read-only=on'),
-    ...['-device', 'virtio-blk-device,drive=root'],
-    ...disk(2, descriptors.scratch, 'scratch', 'discard=unmap,detect-zeroes=unmap,cache.no-flush=on'),
-    ...['-device', 'virtio-blk-device,drive=scratch'],
+    ...diskArguments(1, descriptors.root, 'root', 'read-only=on'),
+    ...diskArguments(2, descriptors.scratch, 'scratch', 'discard=unmap,detect-zeroes=unmap,cache.no-flush=on'),
   ];
 }
 
@@ -66,10 +65,8 @@ function memoryArguments(size: Size, share: boolean): string[] {
 }
 
 function bootArguments(boot: KernelBoot): string[] {
-  return [
-    ...['-kernel', boot.kernelPath, '-initrd', boot.initramfsPath, '-append', boot.commandLine],
-    ...(boot.consolePath === undefined ? [] : ['-serial', `file:${boot.consolePath}`]),
-  ];
+  const kernel = ['-kernel', boot.kernelPath, '-initrd', boot.initramfsPath, '-append', boot.commandLine];
+  return boot.consolePath === undefined ? kernel : [...kernel, '-serial', `file:${boot.consolePath}`];
 }
 
 /** A machine that boots from its kernel with its memory in a file, to become a template. */
@@ -77,7 +74,7 @@ export function templateArguments(hardware: MachineHardware, name: string, boot:
   return [
     ...commonArguments(hardware, name, boot.consolePath !== undefined),
     ...memoryArguments(hardware.size, true),
-    ...diskArguments(),
+    ...disksArguments(),
     ...bootArguments(boot),
   ];
 }
@@ -87,8 +84,9 @@ export function restoreArguments(hardware: MachineHardware, name: string): strin
   return [
     ...commonArguments(hardware, name, false),
     ...memoryArguments(hardware.size, false),
-    ...diskArguments(),
-    ...['-incoming', 'defer'],
+    ...disksArguments(),
+    '-incoming',
+    'defer',
   ];
 }
 

@@ -28,7 +28,6 @@ export class QemuMachine implements Machine {
   readonly hostPids: readonly number[];
   readonly exited: Promise<MachineExit>;
   readonly #parts: QemuMachineParts;
-  vmm: any;
   #settleExit: (exit: MachineExit) => void = () => undefined;
   #ending: Promise<void> | undefined;
 
@@ -41,7 +40,6 @@ export class QemuMachine implements Machine {
     this.guest = parts.guest;
     this.hostPids = parts.hostPids;
     this.#parts = parts;
-    this.vmm = parts.vmm;
     this.exited = new Promise((resolve) => (this.#settleExit = resolve));
     void this.#watch();
   }

@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { BulkheadError, type SizeName, type TenantId, type Tier, limits, makeId } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
-type Image = any;
-const buildImage: any = null;
+import { buildImage } from '../../images/image-build.ts';
+import type { Image } from '../../images/image.ts';
+import { errnoOf } from '../../lib/errno.ts';
 import type { LaunchSpec, MachineRecord, PrepareOptions, Runtime, RuntimeCapabilities } from '../runtime.ts';
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
 import { type CgroupRoot, emptyGroups, makeGroup, openCgroups, removeGroup } from './cgroups.ts';
@@ -299,7 +300,7 @@ export class QemuRuntime implements Runtime {
         process.kill(pid, 'SIGKILL');
         removed.push(`process ${pid} of ${id}`);
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+        if (errnoOf(error) !== 'ESRCH') throw error;
       }
     }
     const live = new Set<string>((await this.list()).map(({ id }) => id));
@@ -361,7 +362,7 @@ function describeLaunchFailure(error: unknown, signal: AbortSignal | undefined, 
       cause: error,
     });
   }
-  if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
+  if (errnoOf(error) === 'ENOSPC') {
     return new BulkheadError('disk_full', 'There is no space for the scratch disk.', { cause: error });
   }
   const detail = error instanceof Error ? error.message : String(error);

@@ -1,16 +1,18 @@
 // A client of QEMU's machine protocol: one JSON object a line. QEMU may have been taken over by its guest, so what it says is bounded.
 
 import type { Duplex } from 'node:stream';
+import { z } from 'zod';
 
 const lineMaxBytes = 1024 * 1024;
 
-interface QmpMessage {
-  readonly id?: number;
-  readonly event?: string;
-  readonly data?: Readonly<Record<string, unknown>>;
-  readonly return?: unknown;
-  readonly error?: { readonly desc?: string };
-}
+const messageSchema = z.object({
+  id: z.number().optional(),
+  event: z.string().optional(),
+  data: z.record(z.string(), z.unknown()).optional(),
+  return: z.unknown().optional(),
+  error: z.object({ desc: z.string() }).optional(),
+});
+type QmpMessage = z.infer<typeof messageSchema>;
 
 interface Pending {
   readonly accepts: (message: QmpMessage) => boolean;
@@ -39,7 +41,7 @@ export class Qmp {
     const answer = this.#wait((message) => message.id === id);
     this.#stream.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
     return answer.then((message) => {
-      if (message.error !== undefined) throw new Error(`${command}: ${String(message.error.desc).slice(0, 500)}`);
+      if (message.error !== undefined) throw new Error(`${command}: ${message.error.desc.slice(0, 500)}`);
       return message.return;
     });
   }
@@ -78,9 +80,9 @@ export class Qmp {
   #accept(line: Buffer): void {
     let message: QmpMessage;
     try {
-      message = JSON.parse(line.toString('utf8')) as QmpMessage;
+      message = messageSchema.parse(JSON.parse(line.toString('utf8')));
     } catch {
-      this.#stream.destroy(new Error('QEMU sent what is not JSON'));
+      this.#stream.destroy(new Error('QEMU sent what is not a message'));
       return;
     }
     for (const pending of this.#pending) {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { type Accelerator, BulkheadError, type SizeName, sizes } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
 import type { Image } from '../../images/image.ts';
+import { errnoOf } from '../../lib/errno.ts';
 import { type Extent, createMemory, dataExtents, measureTscKhz } from './host-calls.ts';
 import type { JailOptions } from './jail.ts';
 import { isOwnerAlive, ownerMark } from './machine-name.ts';
@@ -95,8 +96,8 @@ async function makeTemplate(options: TemplateOptions, directory: string): Promis
   try {
     await bootAndFreeze(options, workspace);
     // Where another process was quicker, its template is as good as ours.
-    await rename(workspace, directory).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+    await rename(workspace, directory).catch((error: unknown) => {
+      if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
     });
   } catch (error) {
     throw describeFailure(error, options);
@@ -108,7 +109,7 @@ async function makeTemplate(options: TemplateOptions, directory: string): Promis
 
 function describeFailure(error: unknown, options: TemplateOptions): BulkheadError {
   if (BulkheadError.is(error) && error.code !== 'machine_lost') return error;
-  if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
+  if (errnoOf(error) === 'ENOSPC') {
     const message = 'There is no space for the template.';
     return new BulkheadError('disk_full', message, { hint: `Free space in ${options.cacheDir}.`, cause: error });
   }

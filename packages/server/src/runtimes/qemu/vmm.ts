@@ -2,7 +2,7 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import type { Duplex, Readable } from 'node:stream';
+import { Duplex, type Readable } from 'node:stream';
 import { printable } from '../../lib/printable.ts';
 import { type JailOptions, jailCommand } from './jail.ts';
 import { descriptors } from './qemu-command.ts';
@@ -42,7 +42,11 @@ export class Vmm {
     stdio[descriptors.deviceState] = files.deviceState ?? 'ignore';
     stdio.push(...(files.extra ?? []));
     this.#child = spawn(file ?? '', args, { stdio, env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } });
-    const stream = (index: number): Duplex => this.#child.stdio[index] as Duplex;
+    const stream = (index: number): Duplex => {
+      const end = this.#child.stdio[index];
+      if (!(end instanceof Duplex)) throw new Error(`descriptor ${index} is no stream: the process was not made`);
+      return end;
+    };
     this.qmp = new Qmp(stream(descriptors.qmp));
     this.channel = stream(descriptors.channel);
     this.#vmmPid = readChildPid(stream(descriptors.info));
