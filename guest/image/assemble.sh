@@ -9,7 +9,9 @@ recipe=$1 root=$2
 out=$root/.bulkhead/out
 debs=$root/.bulkhead/debs
 APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
-export APT_CONFIG LC_ALL=C.UTF-8
+PATH=$PATH:/usr/sbin:/sbin
+processors=$(nproc)
+export APT_CONFIG PATH LC_ALL=C.UTF-8
 mkdir -p "$out" "$debs/partial"
 
 listed() { grep -v -e '^#' -e '^$' "$recipe/$1"; }
@@ -40,15 +42,15 @@ unpack='
   dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --keep-directory-symlink --wildcards --wildcards-match-slash --anchored \
     --exclude-from="$root/.bulkhead/exclude"
 '
-# The big ones first, so that both processors end together.
-ls -S "$debs"/*.deb | xargs -P 2 -n 1 sh -c "$unpack" unpack "$root"
+# The big ones first, so that the processors end together.
+ls -S "$debs"/*.deb | xargs -P "$processors" -n 1 sh -c "$unpack" unpack "$root"
 
 echo 'bulkhead-stage: setup' >&2
 chroot "$root" /bin/sh -eu <"$recipe/setup.sh" >&2
 
 echo 'bulkhead-stage: compile' >&2
 # With the source's time inside: a library that a user edits in the guest is compiled anew.
-chroot "$root" python3 -I -m compileall -q -j 2 /usr/lib/python3.11 /usr/lib/python3/dist-packages >&2
+chroot "$root" python3 -I -m compileall -q -j "$processors" /usr/lib/python3.11 /usr/lib/python3/dist-packages >&2
 
 echo 'bulkhead-stage: check' >&2
 chroot --userspec=1000:1000 "$root" env -i HOME=/home/user PATH=/usr/bin:/bin:/usr/sbin:/sbin python3 -B - <"$recipe/check.py" >&2

@@ -1,8 +1,15 @@
 #!/bin/sh
-# mmdebstrap setup hook: merged /usr, and a local source with one empty package that provides everything in absent.txt.
-# Arguments: the recipe's folder, the root being built.
+# mmdebstrap setup hook: where packages come from, merged /usr, and a local source with one empty package that provides
+# everything in absent.txt. Arguments: the recipe's folder, the root being built.
+# BULKHEAD_DEBIAN_MIRROR, when set, takes the place of the mirror that mmdebstrap chose; it must have the security updates too.
 set -eu
 recipe=$1 root=$2
+if [ -n "${BULKHEAD_DEBIAN_MIRROR-}" ]; then
+  for list in "$root/etc/apt/sources.list" "$root"/etc/apt/sources.list.d/*.list; do
+    [ -f "$list" ] || continue
+    sed -i -n -e '/updates\|security/d' -e "s|^\(deb \(\[[^]]*\] \)\{0,1\}\)[^ ]* |\1$BULKHEAD_DEBIAN_MIRROR |p" "$list"
+  done
+fi
 for name in bin sbin lib lib64; do
   mkdir -p "$root/usr/$name"
   ln -s "usr/$name" "$root/$name"

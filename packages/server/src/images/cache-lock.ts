@@ -1,0 +1,37 @@
+// One builder at a time in one cache. flock(2): the kernel lets go when the holder ends, however it ends, so there is no stale lock.
+
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import koffi from 'koffi';
+
+const flock = koffi.load(null).func('int flock(int fd, int operation)');
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const retryMs = 100;
+
+/**
+ * Waits until no other process or caller holds the lock file; disposing lets go. `onWait` is called once when there is someone to
+ * wait for. Node opens files so that child processes do not inherit them: a child that outlives us does not keep the lock.
+ */
+export async function acquireCacheLock(
+  path: string,
+  options: { readonly onWait?: () => void; readonly signal?: AbortSignal } = {},
+): Promise<AsyncDisposable> {
+  const { onWait, signal } = options;
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  try {
+    for (let waited = false; (flock(file.fd, LOCK_EX | LOCK_NB) as number) !== 0; waited = true) {
+      const errno = koffi.errno();
+      if (errno !== koffi.os.errno['EAGAIN'] && errno !== koffi.os.errno['EINTR']) {
+        throw new Error(`cannot lock ${path}: errno ${errno}`);
+      }
+      if (!waited) onWait?.();
+      await delay(retryMs, undefined, signal === undefined ? {} : { signal });
+    }
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  return { [Symbol.asyncDispose]: () => file.close() };
+}
