@@ -1,7 +1,6 @@
 // The package's entry, and the one place where everything is put together: which runtime, on which host, with which images.
 // What is heavy or not needed by every command is loaded when it is asked for.
 
-import { BulkheadError } from '@bulkhead/protocol';
 import type { Config } from './config/config.ts';
 import type { Doctor } from './doctor/doctor.ts';
 import type { Runtime } from './runtimes/runtime.ts';
@@ -62,10 +61,6 @@ async function openRuntime(config: Config): Promise<Runtime> {
   return await createQemuRuntime(config);
 }
 
-interface ImagesModule {
-  readonly openImages: (options: Pick<Config, 'cacheDir'>) => Promise<Images>;
-}
-
 /** The guest images of this host. Every answer is plain data. */
 export interface Images {
   build(options?: ImageOptions): Promise<Readonly<Record<string, unknown>>>;
@@ -81,20 +76,23 @@ export interface ImageOptions {
 }
 
 export async function openImages(config: Config): Promise<Images> {
-  const { openImages: open } = await loadPart<ImagesModule>('./images/images.ts');
+  const { openImages: open } = await import('./images/images.ts');
   return await open(config);
 }
 
 export async function openDoctor(config: Config): Promise<Doctor> {
   const { openDoctor: open } = await import('./doctor/doctor.ts');
-  return await open(config);
+  return await open({ ...config, probeAccelerator: () => probeAccelerator(config) });
 }
 
-async function loadPart<Part>(path: string): Promise<Part> {
-  try {
-    return await import(new URL(path, import.meta.url).href);
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND')) throw error;
-    throw new BulkheadError('unsupported', `This build of Bulkhead has no ${path}.`, { cause: error });
+/** With the newest image that is here: the doctor builds nothing. */
+async function probeAccelerator(config: Config): Promise<AcceleratorFinding> {
+  const { listImages } = await import('./images/image-store.ts');
+  const image = (await listImages(config.cacheDir)).at(0);
+  if (image === undefined) {
+    return { tried: false, accelerator: 'tcg', proof: 'no guest has been booted. Until then emulation is stated.' };
   }
+  const { createQemuRuntime } = await import('./runtimes/qemu/qemu-runtime.ts');
+  await using runtime = await createQemuRuntime(config);
+  return await runtime.findAccelerator(image);
 }

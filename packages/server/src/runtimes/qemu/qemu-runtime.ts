@@ -122,10 +122,10 @@ export class QemuRuntime implements Runtime {
   }
 
   async #templateOptions(size: SizeName, options: PrepareOptions): Promise<TemplateOptions> {
-    const { cacheDir, recipeDir } = this.#options;
-    const image = await this.#ensureImage({ ...options, ...(recipeDir === undefined ? {} : { recipeDir }) });
+    const image = await this.#ensureImage(options);
     this.#finding ??= await this.findAccelerator(image);
     const { accelerator } = this.#finding;
+    const { cacheDir } = this.#options;
     return { cacheDir, image, size, accelerator, qemuVersion: this.#qemuVersion, jail: this.#jail(), ...options };
   }
 
@@ -134,9 +134,15 @@ export class QemuRuntime implements Runtime {
     return measureColdBoot(await this.#templateOptions(size, {}));
   }
 
-  async #ensureImage(options: PrepareOptions & { readonly recipeDir?: string }): Promise<Image> {
+  async #ensureImage({ signal, onProgress }: PrepareOptions): Promise<Image> {
     if (this.#image !== undefined) return this.#image;
-    const building = buildImage({ cacheDir: this.#options.cacheDir, ...options });
+    const { cacheDir, recipeDir } = this.#options;
+    const building = buildImage({
+      cacheDir,
+      ...(recipeDir === undefined ? {} : { recipeDir }),
+      ...(signal === undefined ? {} : { signal }),
+      onProgress: ({ message }) => onProgress?.(message),
+    });
     this.#image = building;
     building.catch(() => (this.#image = undefined));
     return building;
