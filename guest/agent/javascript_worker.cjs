@@ -80,7 +80,12 @@ function rewriteImports(code) {
 
 function evaluate(code, name) {
   return new Promise((resolve, reject) => {
-    const parameters = { expression: `${code}\n//# sourceURL=${name}`, replMode: true, awaitPromise: true, userGesture: false };
+    const parameters = {
+      expression: `${code}\n//# sourceURL=${name}`,
+      replMode: true,
+      awaitPromise: true,
+      userGesture: false,
+    };
     const post = () =>
       session.post('Runtime.evaluate', parameters, (error, answer) => (error ? reject(error) : resolve(answer)));
     globalThis[postKey] = post;
@@ -141,7 +146,11 @@ function showResult(value) {
   if (value === undefined) return;
   globalThis._ = value;
   const data = { 'text/plain': cut(util.inspect(value), PLAIN_MAX_CHARACTERS) };
-  if (value !== null && typeof value === 'object' && (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype)) {
+  if (
+    value !== null &&
+    typeof value === 'object' &&
+    (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype)
+  ) {
     try {
       const text = JSON.stringify(value);
       if (text !== undefined && text.length <= PLAIN_MAX_CHARACTERS) {
@@ -171,7 +180,12 @@ function showException(error) {
     if (match && (isOurs(match[2]) || match[2].includes('node:'))) continue;
     if (!match && /^\s+at /.test(line)) continue;
     if (match && frames.length < FRAMES_MAX_COUNT) {
-      frames.push({ file: match[2], line: Number(match[3]), name: match[1] || '<anonymous>', source: sourceLine(match[2], Number(match[3])) });
+      frames.push({
+        file: match[2],
+        line: Number(match[3]),
+        name: match[1] || '<anonymous>',
+        source: sourceLine(match[2], Number(match[3])),
+      });
     }
     kept.push(line);
   }
@@ -204,7 +218,8 @@ async function run(code) {
     showResult(valueOf(answer.result));
   } catch (caught) {
     const error = caught instanceof Thrown ? caught.value : caught;
-    status = error instanceof Error && error.name === 'Interrupted' && !(caught instanceof Thrown) ? 'interrupted' : 'error';
+    status =
+      error instanceof Error && error.name === 'Interrupted' && !(caught instanceof Thrown) ? 'interrupted' : 'error';
     try {
       showException(error);
     } catch {
@@ -220,6 +235,19 @@ class Thrown {
   constructor(value) {
     this.value = value;
   }
+}
+
+// Node 18 has Web Cryptography, but not yet under its standard name; loaded when it is first named, because that takes long here.
+if (globalThis.crypto === undefined) {
+  Object.defineProperty(globalThis, 'crypto', {
+    configurable: true,
+    get: () => {
+      const { webcrypto: value } = require('crypto');
+      Object.defineProperty(globalThis, 'crypto', { value, configurable: true, writable: true });
+      return value;
+    },
+    set: (value) => Object.defineProperty(globalThis, 'crypto', { value, configurable: true, writable: true }),
+  });
 }
 
 // V8 seeds Math.random and OpenSSL once per process, so copies of this process would agree; these draw from the kernel instead.
@@ -255,7 +283,11 @@ function reseed() {
     return array;
   };
   for (const web of new Set([crypto.webcrypto, globalThis.crypto])) {
-    if (web) Object.defineProperties(web, { getRandomValues: { value: fill }, randomUUID: { value: () => crypto.randomUUID() } });
+    if (web)
+      Object.defineProperties(web, {
+        getRandomValues: { value: fill },
+        randomUUID: { value: () => crypto.randomUUID() },
+      });
   }
 }
 

@@ -2,6 +2,7 @@
 // What is heavy or not needed by every command is loaded when it is asked for.
 
 import type { Config } from './config/config.ts';
+import type { AcceleratorFinding } from './doctor/check-accelerator.ts';
 import type { Doctor } from './doctor/doctor.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import { Sessions, type SessionsOptions } from './sessions/sessions.ts';

@@ -6,33 +6,31 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { diskFull, outOfSpace, programFailed, toolsMissing } from './build-errors.ts';
+import { errnoOf } from '../lib/errno.ts';
 import { type BuildProcessResult, runBuildProcess } from './build-process.ts';
 import { recordBuilder, removeTree } from './image-cache.ts';
-import type { ImageManifest } from './image.ts';
+import { type ImagePackage, packageSchema, type SealedFile, sealedFileSchema } from './image.ts';
 import { type Recipe, suite } from './image-recipe.ts';
 import { makeBaseInitramfs } from './initramfs.ts';
 import { parsePackageIndex } from './package-index.ts';
 
 export const baseFileNames = ['kernel', 'root.erofs', 'initramfs.base'] as const;
 
-const fileSchema = z.object({ sha256: z.string(), bytes: z.number(), mtimeMs: z.number() });
-const baseSchema = z.object({
+export interface Base {
+  readonly baseDigest: string;
+  readonly kernelVersion: string;
+  readonly files: Readonly<Record<(typeof baseFileNames)[number], SealedFile>>;
+  readonly tools: Readonly<Record<string, string>>;
+  readonly packages: readonly ImagePackage[];
+}
+
+const baseSchema: z.ZodType<Base> = z.object({
   baseDigest: z.string(),
   kernelVersion: z.string(),
-  files: z.record(z.enum(baseFileNames), fileSchema),
+  files: z.record(z.enum(baseFileNames), sealedFileSchema),
   tools: z.record(z.string(), z.string()),
-  packages: z.array(
-    z.object({
-      name: z.string(),
-      version: z.string(),
-      architecture: z.string(),
-      sha256: z.string(),
-      source: z.string().optional(),
-      homepage: z.string().optional(),
-    }),
-  ),
+  packages: z.array(packageSchema),
 });
-export type Base = z.infer<typeof baseSchema>;
 
 export interface BaseBuildOptions {
   readonly recipe: Recipe;
@@ -70,7 +68,7 @@ export async function buildBase(options: BaseBuildOptions): Promise<string> {
     onStage('kernel');
     const unpacked = await unpackKernel(out, workDir, options.signal);
     await rename(join(out, 'root.erofs'), join(finished, 'root.erofs')).catch(async (error: unknown) => {
-      if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error;
+      if (errnoOf(error) !== 'EXDEV') throw error;
       await run('cp', ['--preserve=timestamps', join(out, 'root.erofs'), finished], { cwd: workDir });
     });
     await rename(unpacked.kernelPath, join(finished, 'kernel'));
@@ -107,41 +105,44 @@ async function bootstrap(options: BaseBuildOptions, roomDir: string, outside: st
   if (outside !== undefined) for (const dir of [roomDir, recipeDir]) await chmod(dir, 0o755);
   if (outside !== undefined) await chmod(temporaryDir, 0o1777);
   const out = join(roomDir, 'out');
-  const recipeHook = (script: string): string => `"$BULKHEAD_RECIPE/${script}" "$BULKHEAD_RECIPE" "$1"`;
   const takeOut =
     outside === undefined ? 'mv "$1/.bulkhead/out" "$BULKHEAD_OUT"' : `copy-out /.bulkhead/out ${shellWord(roomDir)}`;
   onStage('index');
-  const result = await run(
-    'env',
-    // A builder that is killed takes mmdebstrap with it, which then cleans up.
-    [
-      ...['LC_ALL=C.UTF-8', `TMPDIR=${temporaryDir}`, `BULKHEAD_RECIPE=${recipeDir}`, `BULKHEAD_OUT=${out}`],
-      ...['setpriv', '--pdeathsig', 'TERM', options.mmdebstrap],
-      ...[
-        '--variant=custom',
-        '--format=null',
-        '--skip=cleanup',
-        `--mode=${outside === undefined ? 'root' : 'unshare'}`,
-      ],
-      '--aptopt=Acquire::Languages "none"',
-      `--setup-hook=${recipeHook('prepare.sh')}`,
-      `--customize-hook=${recipeHook('assemble.sh')}`,
-      `--customize-hook=${takeOut}`,
-      ...[suite, '-'],
-    ],
-    {
-      cwd: workDir,
-      onSpawn: (pid) => recordBuilder(workDir, outside, pid),
-      onLine: (line) => {
-        const stage = /^bulkhead-stage: (\w+)$/.exec(line)?.[1];
-        if (stage !== undefined) onStage(stage);
-      },
-      ...(signal === undefined ? {} : { signal }),
+  const environment = [
+    'LC_ALL=C.UTF-8',
+    `TMPDIR=${temporaryDir}`,
+    `BULKHEAD_RECIPE=${recipeDir}`,
+    `BULKHEAD_OUT=${out}`,
+  ];
+  // A builder that is killed takes mmdebstrap with it, which then cleans up.
+  const endWithUs = ['setpriv', '--pdeathsig', 'TERM'];
+  const mmdebstrap = [
+    options.mmdebstrap,
+    '--variant=custom',
+    '--format=null',
+    '--skip=cleanup',
+    `--mode=${outside === undefined ? 'root' : 'unshare'}`,
+    '--aptopt=Acquire::Languages "none"',
+    `--setup-hook=${recipeHook('prepare.sh')}`,
+    `--customize-hook=${recipeHook('assemble.sh')}`,
+    `--customize-hook=${takeOut}`,
+    suite,
+    '-',
+  ];
+  const result = await run('env', [...environment, ...endWithUs, ...mmdebstrap], {
+    cwd: workDir,
+    onSpawn: (pid) => recordBuilder(workDir, outside, pid),
+    onLine: (line) => {
+      const stage = /^bulkhead-stage: (\w+)$/.exec(line)?.[1];
+      if (stage !== undefined) onStage(stage);
     },
-  );
+    ...(signal === undefined ? {} : { signal }),
+  });
   if (result.exitCode !== 0) throw programFailed('mmdebstrap', result);
   return out;
 }
+
+const recipeHook = (script: string): string => `"$BULKHEAD_RECIPE/${script}" "$BULKHEAD_RECIPE" "$1"`;
 
 const shellWord = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 
@@ -179,22 +180,23 @@ async function unpackKernel(out: string, workDir: string, signal: AbortSignal | 
 export async function sealFiles<Name extends string>(
   dir: string,
   names: readonly Name[],
-): Promise<Record<Name, ImageManifest['files']['kernel']>> {
-  const sealed: [string, ImageManifest['files']['kernel']][] = [];
+): Promise<Record<Name, SealedFile>> {
+  const sealed: [string, SealedFile][] = [];
   for (const name of names) {
     await using file = await open(join(dir, name), 'r');
     await file.sync();
     const { size, mtimeMs } = await file.stat();
     sealed.push([name, { sha256: await digestFile(join(dir, name)), bytes: size, mtimeMs: Math.floor(mtimeMs) }]);
   }
-  return Object.fromEntries(sealed) as Record<Name, ImageManifest['files']['kernel']>;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one entry for each name
+  return Object.fromEntries(sealed) as Record<Name, SealedFile>;
 }
 
 export async function digestFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   await using file = await open(path, 'r');
-  const stream = file.createReadStream({ highWaterMark: 1_048_576, autoClose: false });
-  for await (const chunk of stream) hash.update(chunk as Buffer);
+  const stream: AsyncIterable<Buffer> = file.createReadStream({ highWaterMark: 1_048_576, autoClose: false });
+  for await (const chunk of stream) hash.update(chunk);
   return hash.digest('hex');
 }
 
@@ -226,15 +228,16 @@ async function checkHost(options: BaseBuildOptions): Promise<void> {
 }
 
 async function toolVersions(options: BaseBuildOptions): Promise<Record<string, string>> {
-  const version = async (name: string, command: string, args: readonly string[]): Promise<[string, string]> => {
-    const { log } = await run(command, args, { cwd: '/' });
-    return [name, /\d+(?:\.\d+)+/.exec(log.join(' '))?.[0] ?? 'unknown'];
-  };
   return Object.fromEntries([
     await version('mmdebstrap', options.mmdebstrap, ['--version']),
     await version('erofs-utils', 'dpkg-query', ['-W', '-f', '${Version}', 'erofs-utils']),
     await version('dpkg', 'dpkg-deb', ['--version']),
   ]);
+}
+
+async function version(name: string, command: string, args: readonly string[]): Promise<[string, string]> {
+  const { log } = await run(command, args, { cwd: '/' });
+  return [name, /\d+(?:\.\d+)+/.exec(log.join(' '))?.[0] ?? 'unknown'];
 }
 
 async function run(
@@ -246,7 +249,7 @@ async function run(
     return await runBuildProcess(command, args, options);
   } catch (error) {
     if (outOfSpace(error)) throw diskFull(undefined, undefined, error);
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw toolsMissing([command]);
+    if (errnoOf(error) === 'ENOENT') throw toolsMissing([command]);
     throw error;
   }
 }

@@ -1,6 +1,7 @@
 // What a failed build says: which of the few things that go wrong in the world it was, and what to do.
 
 import { BulkheadError } from '@bulkhead/protocol';
+import { errnoOf } from '../lib/errno.ts';
 import type { BuildProcessResult } from './build-process.ts';
 
 const logTailLines = 20;
@@ -11,11 +12,12 @@ const spaceSigns = /no space left on device|not enough free space|disk quota exc
 const namespaceSigns = /unshare|newuidmap|subuid|user namespace/i;
 
 export function outOfSpace(error: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException | undefined)?.code ?? '');
+  return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '');
 }
 
+const mib = (bytes: number): string => `${Math.floor(bytes / 1_048_576)} MiB`;
+
 export function diskFull(neededBytes?: number, freeBytes?: number, cause?: unknown): BulkheadError {
-  const mib = (bytes: number): string => `${Math.floor(bytes / 1_048_576)} MiB`;
   const facts = neededBytes === undefined || freeBytes === undefined ? undefined : { neededBytes, freeBytes };
   const message =
     facts === undefined

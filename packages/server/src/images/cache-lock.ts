@@ -21,7 +21,7 @@ export async function acquireCacheLock(
   const { onWait, signal } = options;
   const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   try {
-    for (let waited = false; (flock(file.fd, LOCK_EX | LOCK_NB) as number) !== 0; waited = true) {
+    for (let waited = false; Number(flock(file.fd, LOCK_EX | LOCK_NB)) !== 0; waited = true) {
       const errno = koffi.errno();
       if (errno !== koffi.os.errno['EAGAIN'] && errno !== koffi.os.errno['EINTR']) {
         throw new Error(`cannot lock ${path}: errno ${errno}`);

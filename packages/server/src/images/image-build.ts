@@ -5,6 +5,7 @@ import { copyFile, link, mkdir, readFile, utimes, writeFile } from 'node:fs/prom
 import { join } from 'node:path';
 import { BulkheadError } from '@bulkhead/protocol';
 import { systemClock } from '../lib/clock.ts';
+import { errnoOf } from '../lib/errno.ts';
 import { type Base, buildBase, loadBase, sealFiles } from './base-build.ts';
 import { toBuildError } from './build-errors.ts';
 import { acquireCacheLock } from './cache-lock.ts';
@@ -27,6 +28,7 @@ const stageMessages = {
   finish: 'writing the image',
 } as const;
 export type ImageBuildStage = keyof typeof stageMessages;
+const isStage = (name: string): name is ImageBuildStage => Object.hasOwn(stageMessages, name);
 
 export interface ImageProgress {
   readonly stage: ImageBuildStage;
@@ -61,9 +63,8 @@ export async function buildImage(options: BuildImageOptions): Promise<Image> {
   const { signal } = options;
   const started = systemClock.nowMs();
   const onStage = (stage: string): void => {
-    if (!(stage in stageMessages)) return;
-    const known = stage as ImageBuildStage;
-    options.onProgress?.({ stage: known, message: stageMessages[known], elapsedMs: systemClock.nowMs() - started });
+    if (!isStage(stage)) return;
+    options.onProgress?.({ stage, message: stageMessages[stage], elapsedMs: systemClock.nowMs() - started });
   };
   try {
     signal?.throwIfAborted();
@@ -163,7 +164,7 @@ async function shareFile(from: string, to: string, mtimeMs: number): Promise<voi
   try {
     await link(from, to);
   } catch (error) {
-    if (!['EPERM', 'EMLINK', 'ENOTSUP', 'ENOSYS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!['EPERM', 'EMLINK', 'ENOTSUP', 'ENOSYS'].includes(errnoOf(error) ?? '')) throw error;
     await copyFile(from, to);
     await utimes(to, mtimeMs / 1000, mtimeMs / 1000);
   }

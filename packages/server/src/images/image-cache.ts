@@ -3,6 +3,8 @@
 
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
+import { errnoOf } from '../lib/errno.ts';
 import { killGroup, runBuildProcess } from './build-process.ts';
 
 export interface ImageCachePaths {
@@ -33,7 +35,7 @@ export async function namesIn(dir: string): Promise<readonly string[]> {
   try {
     return (await readdir(dir)).sort();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if (errnoOf(error) === 'ENOENT') return [];
     throw error;
   }
 }
@@ -46,12 +48,13 @@ export async function putInPlace(finished: string, place: string): Promise<void>
   await rm(old, { recursive: true, force: true });
 }
 
-interface BuilderRecord {
+const builderRecordSchema = z.object({
   /** A folder outside the cache that belongs to this build. */
-  readonly outside?: string;
-  readonly group?: number;
-  readonly groupStartTicks?: string;
-}
+  outside: z.string().optional(),
+  group: z.number().int().min(2).optional(),
+  groupStartTicks: z.string().optional(),
+});
+type BuilderRecord = z.infer<typeof builderRecordSchema>;
 
 const recordName = 'builder.json';
 
@@ -85,7 +88,7 @@ export async function sweepBuilds(paths: ImageCachePaths): Promise<readonly stri
 
 async function readRecord(workDir: string): Promise<BuilderRecord> {
   try {
-    return JSON.parse(await readFile(join(workDir, recordName), 'utf8')) as BuilderRecord;
+    return builderRecordSchema.parse(JSON.parse(await readFile(join(workDir, recordName), 'utf8')));
   } catch {
     return {}; // killed before or while it was written: then there is no process yet
   }
@@ -112,7 +115,7 @@ export async function removeTree(dir: string): Promise<void> {
   try {
     await rm(dir, { recursive: true, force: true, maxRetries: 3 });
   } catch (error) {
-    if (!['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!['EACCES', 'EPERM'].includes(errnoOf(error) ?? '')) throw error;
     await runBuildProcess('mmdebstrap', ['--unshare-helper', 'rm', '-rf', dir], { cwd: '/' });
     await rm(dir, { recursive: true, force: true });
   }
@@ -120,6 +123,6 @@ export async function removeTree(dir: string): Promise<void> {
 
 function ignore(code: string): (error: unknown) => void {
   return (error) => {
-    if ((error as NodeJS.ErrnoException).code !== code) throw error;
+    if (errnoOf(error) !== code) throw error;
   };
 }

@@ -11,35 +11,65 @@ export const imageFormatVersion = 1;
 export const imageFileNames = ['kernel', 'initramfs', 'root.erofs', 'sbom.spdx.json'] as const;
 export type ImageFileName = (typeof imageFileNames)[number];
 
+export interface ImagePackage {
+  readonly name: string;
+  readonly version: string;
+  readonly architecture: string;
+  /** Of the .deb, as the archive's signed index has it. */
+  readonly sha256: string;
+  readonly source?: string | undefined;
+  readonly homepage?: string | undefined;
+}
+
+/** A file as it was built: lower-case hex digest, size, time of the last change in whole milliseconds. */
+export interface SealedFile {
+  readonly sha256: string;
+  readonly bytes: number;
+  readonly mtimeMs: number;
+}
+
+export interface ImageManifest {
+  readonly formatVersion: typeof imageFormatVersion;
+  /** SHA-256 over every input of the recipe; the name of the image. */
+  readonly digest: string;
+  /** The same over the inputs of the root disk and the kernel alone: images that differ in the agent share them. */
+  readonly baseDigest: string;
+  readonly createdAt: string;
+  readonly suite: string;
+  readonly architecture: string;
+  readonly kernelVersion: string;
+  readonly files: Readonly<Record<ImageFileName, SealedFile>>;
+  readonly tools: Readonly<Record<string, string>>;
+  readonly packages: readonly ImagePackage[];
+}
+
 const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/);
-const fileSchema = z.object({ sha256: sha256Schema, bytes: z.number().int().nonnegative(), mtimeMs: z.number() });
-const packageSchema = z.object({
+export const sealedFileSchema: z.ZodType<SealedFile> = z.object({
+  sha256: sha256Schema,
+  bytes: z.number().int().nonnegative(),
+  mtimeMs: z.number(),
+});
+export const packageSchema: z.ZodType<ImagePackage> = z.object({
   name: z.string().min(1),
   version: z.string().min(1),
   architecture: z.string().min(1),
-  /** Of the .deb, as the archive's signed index has it. */
   sha256: sha256Schema,
   source: z.string().optional(),
   homepage: z.string().optional(),
 });
-export type ImagePackage = z.infer<typeof packageSchema>;
 
-const manifestSchema = z.object({
+const manifestSchema: z.ZodType<ImageManifest> = z.object({
   formatVersion: z.literal(imageFormatVersion),
-  /** SHA-256 over every input of the recipe; the name of the image. */
   digest: sha256Schema,
-  /** The same over the inputs of the root disk and the kernel alone: images that differ in the agent share them. */
   baseDigest: sha256Schema,
   createdAt: z.iso.datetime(),
   suite: z.string(),
   architecture: z.string(),
   kernelVersion: z.string(),
-  files: z.record(z.enum(imageFileNames), fileSchema),
+  files: z.record(z.enum(imageFileNames), sealedFileSchema),
   tools: z.record(z.string(), z.string()),
   packages: z.array(packageSchema).min(1),
 });
-export type ImageManifest = z.infer<typeof manifestSchema>;
-
 export interface Image {
   readonly digest: string;
   readonly dir: string;

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { BulkheadError, type SizeName, type TenantId, type Tier, limits, makeId } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
+import type { Confirmation, Guest } from '../../guest/guest.ts';
 import { buildImage } from '../../images/image-build.ts';
 import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
@@ -16,7 +17,7 @@ import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
 import { type CgroupRoot, emptyGroups, makeGroup, openCgroups, removeGroup } from './cgroups.ts';
 import { type JailOptions, kvmGroupId } from './jail.ts';
 import { findMachines, isOwnerAlive, machineName, ownerMark } from './machine-name.ts';
-import { restoreArguments, translationCacheMib } from './qemu-command.ts';
+import { descriptors, restoreArguments, translationCacheMib } from './qemu-command.ts';
 import { QemuMachine } from './qemu-machine.ts';
 import { loadSealedMemory } from './template-memory.ts';
 import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
@@ -24,6 +25,9 @@ import { Vmm } from './vmm.ts';
 
 const mib = 1024 * 1024;
 const vmmOverheadMib = 128;
+/** A confirmation that took no longer bounds the error of the guest's clock well enough. */
+const identifyFastMs = 40;
+const identifyMaxCount = 3;
 
 export interface QemuRuntimeOptions {
   readonly cacheDir: string;
@@ -233,18 +237,12 @@ export class QemuRuntime implements Runtime {
 
     const resumed = resumeFromTemplate(vmm);
     const restored = resumed.then(() => performance.now() - started);
-    const identity = {
-      epoch: 1,
-      key: randomBytes(32),
-      hostname: hostnameOf(spec),
-      machineId: randomBytes(16).toString('hex'),
-    };
     // Not before the processors run: the identity carries the time.
-    const confirmed = resumed.then(() => guest.identify(identity, { signal }));
+    const confirmed = resumed.then(() => makeUnique(guest, spec, signal));
     const died = vmm.exited.then((words): never => {
       throw new Error(`QEMU ended before the machine was confirmed (${words})`);
     });
-    const [{ bootId }, restoredMs] = await Promise.race([Promise.all([confirmed, restored]), died]);
+    const [{ bootId }, restoredMs] = await Promise.race([Promise.all([confirmed, restored]), died, aborted(signal)]);
     died.catch(() => undefined);
     const timings = { spawnedMs, restoredMs, confirmedMs: performance.now() - started };
     const hostPids = await vmm.pids();
@@ -337,21 +335,51 @@ export class QemuRuntime implements Runtime {
   }
 }
 
-/** Everything at once: QEMU takes its commands in order, and `cont` before the state is loaded means "run when it is". */
+/**
+ * Loads the device state, then runs. `cont` waits for the load: QEMU forgets one that comes in the middle, because the template was
+ * frozen in a stopped machine.
+ */
 async function resumeFromTemplate(vmm: Vmm): Promise<void> {
-  const running = vmm.qmp.event('RESUME');
-  running.catch(() => undefined);
+  const loaded = vmm.qmp.event('MIGRATION', (data) => data['status'] === 'completed' || data['status'] === 'failed');
+  loaded.catch(() => undefined);
+  const capabilities = ['x-ignore-shared', 'events'].map((capability) => ({ capability, state: true }));
   await Promise.all([
     vmm.qmp.execute('qmp_capabilities'),
-    vmm.qmp.execute('migrate-set-capabilities', { capabilities: [{ capability: 'x-ignore-shared', state: true }] }),
-    vmm.qmp.execute('migrate-incoming', { uri: 'fd:9' }),
-    vmm.qmp.execute('cont'),
+    vmm.qmp.execute('migrate-set-capabilities', { capabilities }),
+    vmm.qmp.execute('migrate-incoming', { uri: `fd:${descriptors.deviceState}` }),
+    loaded,
   ]);
-  await running;
+  await vmm.qmp.execute('cont');
+}
+
+/** Rejects when the signal is aborted, for work that cannot be told to stop. */
+async function aborted(signal: AbortSignal): Promise<never> {
+  signal.throwIfAborted();
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(new Error('aborted', { cause: signal.reason })), { once: true });
+  });
 }
 
 function tierOf(accelerator: string): Tier {
   return accelerator === 'kvm' ? 'vm-kvm' : 'vm-emulated';
+}
+
+/**
+ * Gives the machine its identity. An emulator translates code when it first runs, so the first IDENTIFY of a machine is read late and
+ * the time in it is old; then a second one, read at once, sets the clock right before anybody has the machine.
+ */
+async function makeUnique(guest: Guest, spec: LaunchSpec, signal: AbortSignal): Promise<Confirmation> {
+  for (let epoch = 1; ; epoch++) {
+    const identity = {
+      epoch,
+      key: randomBytes(32),
+      hostname: hostnameOf(spec),
+      machineId: randomBytes(16).toString('hex'),
+    };
+    const sent = performance.now();
+    const confirmation = await guest.identify(identity, { signal });
+    if (performance.now() - sent <= identifyFastMs || epoch === identifyMaxCount) return confirmation;
+  }
 }
 
 /** A host name that no other session has, and that says nothing of the host: the session's own id. */
