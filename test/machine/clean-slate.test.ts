@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { makeId } from '@bulkhead/protocol';
 import { loadConfig } from '@bulkhead/server';
 import { openCgroups } from '../../packages/server/src/runtimes/qemu/cgroups.ts';
-import { eventually, launchMachine, processesWith, useBulkhead } from './support.ts';
+import { launchMachine, processesWith, useBulkhead } from './support.ts';
 
 const bulkhead = useBulkhead();
 const { cacheDir } = loadConfig();
@@ -35,7 +35,7 @@ async function traces(): Promise<Traces> {
   const cgroups = await openCgroups();
   return {
     processes: processesWith('bulkhead:mch_'),
-    groups: (cgroups?.directories ?? []).flatMap((directory) => list(directory, /^mch_/)),
+    groups: (cgroups?.directories ?? []).flatMap((directory) => list(directory, /./)),
     files: [
       ...list(join(cacheDir, 'scratch'), /./),
       ...list(join(cacheDir, 'templates'), /^\./),
@@ -100,9 +100,8 @@ test('kill -9 in mid-launch, ten times: the next start finds and removes everyth
   }
   const removed = await bulkhead().runtime.sweep();
   context.diagnostic(`the sweep removed: ${removed.length} things`);
-  await eventually('every process is gone', () => processesWith('bulkhead:mch_').length === 0, 5000);
-  await bulkhead().runtime.sweep();
   assert.deepEqual(await traces(), nothing);
+  assert.ok(removed.length > 0, 'the control: something was left');
   // And the host still launches.
   await (await launchMachine(bulkhead()))[Symbol.asyncDispose]();
 });

@@ -2,19 +2,15 @@
 // and a session beside it works on.
 
 import assert from 'node:assert/strict';
-import { type TestContext, after, before, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { type ContextFate, type ErrorCode, limits } from '@bulkhead/protocol';
 import type { SessionHandle } from '@bulkhead/server';
 import { openSession, output, turn, useBulkhead } from './support.ts';
 
-const bulkhead = useBulkhead();
 let neighbour: SessionHandle;
-before(async () => {
-  neighbour = await openSession(bulkhead());
+const bulkhead = useBulkhead(async (opened) => {
+  neighbour = await openSession(opened);
   await output(neighbour, 'steady = 7');
-});
-after(async () => {
-  await neighbour[Symbol.asyncDispose]();
 });
 
 async function neighbourAnswers(): Promise<void> {

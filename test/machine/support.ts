@@ -6,12 +6,13 @@ import { after, before } from 'node:test';
 import { type Language, type TenantId, type TurnResult, makeId } from '@bulkhead/protocol';
 import { type Bulkhead, type Machine, type SessionHandle, loadConfig, openBulkhead } from '@bulkhead/server';
 
-/** Opens Bulkhead before the tests of a file and closes it after them; the function gives it, open. */
-export function useBulkhead(): () => Bulkhead {
+/** Opens Bulkhead and does `ready` before the tests of a file, and closes it after them; the function gives it, open. */
+export function useBulkhead(ready?: (bulkhead: Bulkhead) => Promise<void>): () => Bulkhead {
   let bulkhead: Bulkhead | undefined;
   before(async () => {
     bulkhead = await openBulkhead(loadConfig());
     await bulkhead.runtime.prepare('small', { onProgress: (message) => console.error(message) });
+    await ready?.(bulkhead);
   });
   after(async () => {
     await bulkhead?.[Symbol.asyncDispose]();

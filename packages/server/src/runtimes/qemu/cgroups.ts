@@ -1,9 +1,11 @@
 // Memory, processor and process limits for one VMM through control groups, version 1 or 2, where this host lets us.
 
+import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../../lib/errno.ts';
+import { killProcess, ownerMark } from './machine-name.ts';
 
 const mount = '/sys/fs/cgroup';
 const group = 'bulkhead';
@@ -48,7 +50,7 @@ async function openVersion1(): Promise<CgroupRoot> {
 export async function openCgroups(): Promise<CgroupRoot | undefined> {
   try {
     const root = existsSync(join(mount, 'cgroup.controllers')) ? await openVersion2() : await openVersion1();
-    const trial = `trial-${process.pid}`;
+    const trial = `${ownerMark}.trial-${randomBytes(4).toString('hex')}`;
     await makeGroup(root, trial, { memoryMaxBytes: 64 * 1024 * 1024, processesMaxCount: 16, cpus: 1 });
     await removeGroup(root, trial);
     return root;
@@ -78,7 +80,7 @@ function settings(
   ];
 }
 
-/** Makes the group `name`; returns the files that a process writes `0` into to join it. */
+/** Makes the group `name`, which begins with its owner's mark; returns the files that a process writes `0` into to join it. */
 export async function makeGroup(root: CgroupRoot, name: string, limits: CgroupLimits): Promise<string[]> {
   const directories = root.directories.map((directory) => join(directory, name));
   await Promise.all(directories.map((directory) => mkdir(directory)));
@@ -112,17 +114,24 @@ export async function removeGroup(root: CgroupRoot, name: string): Promise<void>
   }
 }
 
-/** Names of the groups that have no process left in any controller. */
-export async function emptyGroups(root: CgroupRoot): Promise<string[]> {
+/** Names of the groups here, whosever they are. */
+export async function listGroups(root: CgroupRoot): Promise<string[]> {
   const names = new Set<string>();
-  const occupied = new Set<string>();
   for (const directory of root.directories) {
     for (const entry of await readdir(directory, { withFileTypes: true }).catch(() => [])) {
-      if (!entry.isDirectory()) continue;
-      names.add(entry.name);
-      const members = await readFile(join(directory, entry.name, 'cgroup.procs'), 'utf8').catch(() => '');
-      if (members !== '') occupied.add(entry.name);
+      if (entry.isDirectory()) names.add(entry.name);
     }
   }
-  return [...names].filter((name) => !occupied.has(name));
+  return [...names];
+}
+
+/** Ends every process in the group `name`, then removes it. */
+export async function endGroup(root: CgroupRoot, name: string): Promise<void> {
+  for (const directory of root.directories) {
+    const members = await readFile(join(directory, name, 'cgroup.procs'), 'utf8').catch(() => '');
+    for (const pid of members.split('\n').map(Number)) {
+      if (pid > 1) killProcess(pid);
+    }
+  }
+  await removeGroup(root, name);
 }

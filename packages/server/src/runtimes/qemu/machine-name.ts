@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { type MachineId, type SessionId, type TenantId, parseId } from '@bulkhead/protocol';
+import { errnoOf } from '../../lib/errno.ts';
 import type { MachineRecord } from '../runtime.ts';
 
 export interface FoundMachine extends MachineRecord {
@@ -23,13 +24,24 @@ function startTime(pid: number): string | undefined {
   }
 }
 
-/** `<pid>-<start time>` of this process: the mark on all that it leaves on the host. */
+/** `<pid>-<start time>` of this process: the mark on all that it leaves on the host, up to the first dot of a name. */
 export const ownerMark: string = `${process.pid}-${startTime(process.pid) ?? '0'}`;
 
-/** Whether the process behind a mark still runs. */
-export function isOwnerAlive(mark: string): boolean {
-  const match = /^(\d+)-(\d+)$/.exec(mark);
+/** Whether the process behind a mark, or behind a name that begins with one, still runs. */
+export function isOwnerAlive(name: string): boolean {
+  const match = /^(\d+)-(\d+)(?:\.|$)/.exec(name);
   return match !== null && startTime(Number(match[1])) === match[2];
+}
+
+/** SIGKILL; whether the process was there to get it. */
+export function killProcess(pid: number): boolean {
+  try {
+    process.kill(pid, 'SIGKILL');
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ESRCH') return false;
+    throw error;
+  }
 }
 
 /** The name of a machine of this process. */

@@ -14,9 +14,9 @@ import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
 import type { LaunchSpec, MachineRecord, PrepareOptions, Runtime, RuntimeCapabilities } from '../runtime.ts';
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
-import { type CgroupRoot, emptyGroups, makeGroup, openCgroups, removeGroup } from './cgroups.ts';
+import { type CgroupRoot, endGroup, listGroups, makeGroup, openCgroups, removeGroup } from './cgroups.ts';
 import { type JailOptions, kvmGroupId } from './jail.ts';
-import { findMachines, isOwnerAlive, machineName, ownerMark } from './machine-name.ts';
+import { findMachines, isOwnerAlive, killProcess, machineName, ownerMark } from './machine-name.ts';
 import { descriptors, restoreArguments, translationCacheMib } from './qemu-command.ts';
 import { QemuMachine } from './qemu-machine.ts';
 import { loadSealedMemory } from './template-memory.ts';
@@ -218,7 +218,8 @@ export class QemuRuntime implements Runtime {
     const { size } = template.hardware;
     await using undo = new AsyncDisposableStack();
 
-    const cgroupFiles = await this.#makeGroup(id, template, undo);
+    const group = `${ownerMark}.${id}`;
+    const cgroupFiles = await this.#makeGroup(group, template, undo);
     const scratch = await this.#makeScratch(id, template);
     const ours = [scratch, openSync(template.rootPath, 'r'), openSync(template.deviceStatePath, 'r')];
     const [, root = -1, deviceState = -1] = ours;
@@ -230,7 +231,7 @@ export class QemuRuntime implements Runtime {
     } finally {
       for (const fd of ours) closeSync(fd);
     }
-    const release = (): Promise<void> => this.#removeGroup(id);
+    const release = (): Promise<void> => this.#removeGroup(group);
     undo.defer(() => vmm.kill());
     const spawnedMs = performance.now() - started;
     const guest = undo.use(openGuest(vmm.channel));
@@ -299,25 +300,18 @@ export class QemuRuntime implements Runtime {
   async sweep(): Promise<readonly string[]> {
     const removed: string[] = [];
     for (const { id, pid, owned } of await findMachines()) {
-      if (owned) continue;
-      try {
-        process.kill(pid, 'SIGKILL');
-        removed.push(`process ${pid} of ${id}`);
-      } catch (error) {
-        if (errnoOf(error) !== 'ESRCH') throw error;
-      }
+      if (!owned && killProcess(pid)) removed.push(`process ${pid} of ${id}`);
     }
-    const live = new Set<string>((await this.list()).map(({ id }) => id));
     if (this.#cgroups !== undefined) {
-      for (const name of await emptyGroups(this.#cgroups)) {
-        if (live.has(name) || [...this.#machines].some(({ id }) => id === name)) continue;
-        await removeGroup(this.#cgroups, name);
+      for (const name of await listGroups(this.#cgroups)) {
+        if (isOwnerAlive(name)) continue;
+        await endGroup(this.#cgroups, name);
         removed.push(`control group ${name}`);
       }
     }
     const scratchDir = join(this.#options.cacheDir, 'scratch');
     for (const name of await readdir(scratchDir).catch(() => [])) {
-      if (isOwnerAlive(name.split('.')[0] ?? '')) continue;
+      if (isOwnerAlive(name)) continue;
       await rm(join(scratchDir, name), { force: true });
       removed.push(`scratch disk ${name}`);
     }
