@@ -21,18 +21,18 @@ const unitPart: Part = {
   name: 'unit',
   pattern: 'packages/*/test/**/*.test.ts',
   concurrency: Math.min(2, availableParallelism()),
-  testTimeoutMs: 30_000,
-  deadlineMs: 120_000,
+  testTimeoutMs: 120_000,
+  deadlineMs: 240_000,
 };
 const machinePart: Part = {
   name: 'machine',
   pattern: 'test/machine/**/*.test.ts',
   concurrency: 1,
-  testTimeoutMs: 300_000,
-  deadlineMs: 780_000,
+  testTimeoutMs: 900_000,
+  deadlineMs: 1_800_000,
 };
 
-const guestTimeoutMs = 120_000;
+const guestTimeoutMs = 240_000;
 
 const counted = ['tests', 'suites', 'passed', 'failed', 'cancelled', 'skipped', 'todo'] as const;
 type Counts = Record<(typeof counted)[number], number>;

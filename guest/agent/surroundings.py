@@ -21,10 +21,15 @@ class Machine:
     user = "user"
 
     def prepare(self):
-        """Before the channel opens: the last process that the kernel may kill for memory is the agent."""
+        """Before the channel opens: the agent is the last that the kernel kills for memory, and the first that it runs.
+
+        The second is what ends a fork bomb: nothing else runs on its processor while it looks for what to kill. Its children are
+        ordinary again.
+        """
         os.setgroups([])
         os.umask(0o022)
         _write_proc("/proc/self/oom_score_adj", "-1000")
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
     def zygote_command(self):
         """argv of the zygote, but for its descriptor."""

@@ -47,7 +47,11 @@ export class QemuMachine implements Machine {
   /** A machine whose process or channel ended, for whatever reason, is destroyed: half a machine is of no use to anybody. */
   async #watch(): Promise<void> {
     const { guest, vmm } = this.#parts;
-    const crash = vmm.exited.then((words): MachineExit => ({ reason: 'crashed', detail: words }));
+    const crash = vmm.exited.then(async (words): Promise<MachineExit> => {
+      // What runs in the machine learns of its end from the channel, which closes by itself when the process is gone.
+      await Promise.race([guest.ended, delay(500)]);
+      return { reason: 'crashed', detail: words };
+    });
     const channel = guest.ended.then(async (end): Promise<MachineExit> => {
       if (end.reason === 'protocol_violation' || end.reason === 'unresponsive')
         return { reason: end.reason, detail: end.detail };
