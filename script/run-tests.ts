@@ -127,10 +127,10 @@ async function runPart(part: Part, tally: Tally): Promise<void> {
   if (deadline.aborted) tally.problems.push(`${part.name}: not finished after ${seconds(part.deadlineMs)}`);
 }
 
-/** The guest agent's own tests: Python's unittest, which needs nothing but Python. Returns its line for the summary. */
+/** The guest agent's own tests, by the interpreter that script/bootstrap gives IPython. Returns its line for the summary. */
 async function runGuestTests(tally: Tally): Promise<string> {
   if (globSync('guest/test/**/test*.py').length === 0) return 'guest agent: no tests';
-  const child = spawn('python3', ['-B', '-m', 'unittest', 'discover', '-v', '-b', '-s', 'guest/test'], {
+  const child = spawn('/usr/bin/python3', ['-B', '-m', 'unittest', 'discover', '-v', '-b', '-s', 'guest/test'], {
     stdio: ['ignore', 'ignore', 'pipe'],
     timeout: guestTimeoutMs,
     killSignal: 'SIGKILL',

@@ -7,7 +7,6 @@ from .processes import BACKGROUND_KEPT_BYTES, BACKGROUND_MAX_COUNT, READ_BYTES, 
 from .spawn import spawn
 from .stream import OperationError, Stream, need
 from .frames import FLAG_END, LANE_STDOUT, dump_json
-from .system import kill_tree
 
 # A list must fit into one CLOSE frame; a longer command line is cut in it.
 LISTED_ARGUMENT_BYTES = 256
@@ -70,7 +69,7 @@ class Background:
         nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             files = {0: nothing, 1: theirs, 2: theirs}
-            process.pid = spawn(self._agent.surroundings, argv, environment, cwd, files)
+            process.pid = spawn(self._agent.surroundings, name, argv, environment, cwd, files)
         except BaseException:
             os.close(ours)
             raise
@@ -118,6 +117,7 @@ class Background:
 
     def _forget(self, name):
         self._close(self._processes.pop(name))
+        self._agent.surroundings.groups.close(name)
 
     def _list(self):
         listed = []
@@ -139,7 +139,7 @@ class Background:
         """The agent ends: so do they."""
         for process in self._processes.values():
             if process.exit is None:
-                kill_tree(self._agent.surroundings, process.pid, process.name)
+                self._agent.surroundings.groups.end(process.pid, process.name)
 
 
 def _cut(argv):
@@ -196,7 +196,7 @@ class _Kill(Stream):
         """Kill, then wait for the exit."""
         if self._process.exit is None:
             self._process.killers.append(self)
-        kill_tree(self.agent.surroundings, self._process.pid, self._process.name)
+        self.agent.surroundings.groups.end(self._process.pid, self._process.name)
         self.pump()
 
     def pump(self):

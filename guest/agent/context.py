@@ -12,7 +12,7 @@ import socket
 
 from .frames import LANE_STDERR, LANE_STDOUT
 from .loop import READ, WRITE
-from .system import kill_tree, signal_group
+from .system import signal_group
 from .turn import STATUSES, Output
 from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, MARKED, RUN, Reader, pack
 
@@ -255,7 +255,7 @@ class Context:
         if self.pid is None:
             self._signal_when_known = number
         elif number == signal.SIGKILL:
-            kill_tree(self.agent.surroundings, self.pid, self.mark)
+            self.agent.surroundings.groups.end(self.pid, self.mark)
         else:
             signal_group(self.pid, number)
 
@@ -267,7 +267,7 @@ class Context:
         """The process is gone: first what it still said, then the turn's end."""
         self.exit = (exit_code, number)
         if self.pid is not None:
-            kill_tree(self.agent.surroundings, self.pid, self.mark)
+            self.agent.surroundings.groups.end(self.pid, self.mark)
         if self.acknowledge is not None:
             self.acknowledge(self)
         while self._read_control():
@@ -296,3 +296,4 @@ class Context:
         self._outputs = ()
         self.agent.loop.forget(self._control.fileno())
         self._control.close()
+        self.agent.surroundings.groups.close(self.mark)

@@ -34,7 +34,7 @@ class _Spawned(Context):
         nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             environment = base_environment(surroundings, self.mark)
-            self.pid = spawn(surroundings, argv, environment, surroundings.home, {0: nothing, **files})
+            self.pid = spawn(surroundings, self.mark, argv, environment, surroundings.home, {0: nothing, **files})
         finally:
             os.close(nothing)
         self.agent.children.watch(self.pid, self.ended)

@@ -12,7 +12,7 @@ from .frames import LANE_STDERR, LANE_STDOUT
 from .loop import READ, WRITE
 from .spawn import base_environment, spawn
 from .stream import OperationError, Stream, need
-from .system import kill_tree, signal_group
+from .system import signal_group
 
 READ_BYTES = 65_536
 BACKGROUND_MAX_COUNT = 32
@@ -170,7 +170,7 @@ class Exec(Stream):
         theirs = {0: pipes[0][0], 1: pipes[1][1], 2: pipes[2][1]}
         ours = [pipes[0][1], pipes[1][0], pipes[2][0]]
         try:
-            self._pid = spawn(self.agent.surroundings, self._argv, self._environment, self._cwd, theirs)
+            self._pid = spawn(self.agent.surroundings, self._mark, self._argv, self._environment, self._cwd, theirs)
         except BaseException:
             for fd in ours:
                 os.close(fd)
@@ -193,7 +193,7 @@ class Exec(Stream):
             fcntl.ioctl(ours, termios.TIOCSWINSZ, size)
             self.agent.surroundings.own(theirs)
             files = {0: theirs, 1: theirs, 2: theirs}
-            self._pid = spawn(self.agent.surroundings, self._argv, self._environment, self._cwd, files, theirs)
+            self._pid = spawn(self.agent.surroundings, self._mark, self._argv, self._environment, self._cwd, files, theirs)
         except BaseException:
             os.close(ours)
             raise
@@ -229,7 +229,7 @@ class Exec(Stream):
         if self._pid is None:
             return
         if name == "kill":
-            kill_tree(self.agent.surroundings, self._pid, self._mark)
+            self.agent.surroundings.groups.end(self._pid, self._mark)
         elif name == "interrupt":
             self._interrupt()
         elif self._terminal is not None and self._sources[0].fd is not None:
@@ -275,12 +275,13 @@ class Exec(Stream):
             source.close()
         if self._sink is not None:
             self._sink.close()
+        self.agent.surroundings.groups.close(self._mark)
 
     def abandon(self):
         """A foreground command has no one to answer to in another epoch."""
         super().abandon()
         if self._pid is not None and self._exit is None:
-            kill_tree(self.agent.surroundings, self._pid, self._mark)
+            self.agent.surroundings.groups.end(self._pid, self._mark)
         self.release()
 
 

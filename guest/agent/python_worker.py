@@ -128,6 +128,7 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
     os.setsid()
     control = Control(control_fd)
     _take_outputs(stdout_fd, stderr_fd)
+    surroundings.groups.join(mark)
     surroundings.become_user()
     os.chdir(surroundings.home)
     os.environ.clear()

@@ -10,12 +10,11 @@ import signal
 import termios
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
-ENVIRONMENT_MARK = "BULKHEAD_GROUP"
 _DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ)
 
 
 def base_environment(surroundings, mark):
-    """The whole environment of guest code. `mark` finds descendants that have left their session (system.kill_tree)."""
+    """The whole environment of guest code. `mark` names the group of the process."""
     home = surroundings.home
     return {
         "PATH": PATH if surroundings.is_machine else os.environ.get("PATH", PATH),
@@ -26,16 +25,25 @@ def base_environment(surroundings, mark):
         "LANG": "C.UTF-8",
         "PWD": home,
         "MPLBACKEND": "agg",
-        ENVIRONMENT_MARK: mark,
+        **surroundings.groups.environment(mark),
     }
 
 
-def spawn(surroundings, argv, environment, cwd, files, terminal=None):
-    """The pid of a new session leader running `argv`.
+def spawn(surroundings, mark, argv, environment, cwd, files, terminal=None):
+    """The pid of a new session leader running `argv` in a group of its own, `mark`.
 
     `files` maps the child's descriptors to ours; all others are closed by exec. `terminal` is the slave side that becomes its
     controlling terminal. Raises OSError, also for what fails in the child (no such program, no such directory).
     """
+    surroundings.groups.open(mark)
+    try:
+        return _start(surroundings, mark, argv, environment, cwd, files, terminal)
+    except OSError:
+        surroundings.groups.close(mark)
+        raise
+
+
+def _start(surroundings, mark, argv, environment, cwd, files, terminal):
     error_read, error_write = os.pipe2(os.O_CLOEXEC)
     try:
         pid = os.fork()
@@ -44,7 +52,7 @@ def spawn(surroundings, argv, environment, cwd, files, terminal=None):
         os.close(error_write)
         raise
     if pid == 0:
-        _become(surroundings, argv, environment, cwd, files, terminal, error_write)
+        _become(surroundings, mark, argv, environment, cwd, files, terminal, error_write)
     os.close(error_write)
     try:
         report = os.read(error_read, 64)
@@ -57,7 +65,7 @@ def spawn(surroundings, argv, environment, cwd, files, terminal=None):
     return pid
 
 
-def _become(surroundings, argv, environment, cwd, files, terminal, error_write):
+def _become(surroundings, mark, argv, environment, cwd, files, terminal, error_write):
     """The child: never returns."""
     try:
         for number in _DEFAULT_SIGNALS:
@@ -71,6 +79,7 @@ def _become(surroundings, argv, environment, cwd, files, terminal, error_write):
             os.dup2(source, target)
         if terminal is not None:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        surroundings.groups.join(mark)
         surroundings.become_user()
         os.chdir(cwd)
         os.execvpe(argv[0], argv, environment)

@@ -5,6 +5,7 @@ import resource
 import sys
 
 from . import identity
+from .groups import ControlGroups, ScannedGroups
 
 UID = 1000
 GID = 1000
@@ -19,6 +20,9 @@ class Machine:
     # Where libraries leave their caches while they are warmed: a session starts with an empty home.
     warm_home = "/var/cache/bulkhead"
     user = "user"
+
+    def __init__(self):
+        self.groups = ControlGroups()
 
     def prepare(self):
         """Before the channel opens: the agent is the last that the kernel kills for memory, and the first that it runs.
@@ -94,6 +98,7 @@ class Development:
     is_machine = False
 
     def __init__(self, home):
+        self.groups = ScannedGroups(self)
         self.home = home
         self.user = "user"
         self.warm_home = home + "-warm"
@@ -124,7 +129,7 @@ class Development:
         return _SameRights()
 
     def is_users(self, uid):
-        """Only what we started is ever asked about; see system.kill_tree."""
+        """Only what we started is ever asked about; see groups.ScannedGroups."""
         return uid == os.getuid()
 
 

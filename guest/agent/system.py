@@ -1,13 +1,10 @@
-"""The machine as a whole: finding and killing descendants, `info`, `settle`."""
+"""The machine as a whole: its processes, `info`, `settle`."""
 
 import ctypes
 import os
 import signal
 
-from .spawn import ENVIRONMENT_MARK
 from .stream import Stream
-
-KILL_ROUNDS = 20
 
 
 class _Process:
@@ -39,53 +36,12 @@ def processes(surroundings):
     return found
 
 
-def kill_tree(surroundings, leader, mark):
-    """SIGKILL to `leader`, its session, its descendants, and whoever carries `mark` in its environment.
-
-    Repeats until none is left, because a fork bomb makes new ones meanwhile; stopping them first makes that converge.
-    """
-    needle = f"{ENVIRONMENT_MARK}={mark}\0".encode()
-    family = {leader}
-    for _ in range(KILL_ROUNDS):
-        alive = [process for process in processes(surroundings) if not process.zombie]
-        targets = _members(alive, family, leader, needle)
-        if not targets:
-            return
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in targets:
-                _signal(pid, number)
-        family.update(targets)
-
-
-def _members(alive, family, leader, needle):
-    members = {process.pid for process in alive if process.session == leader or process.pid in family}
-    grown = True
-    while grown:
-        grown = False
-        for process in alive:
-            if process.pid not in members and (process.parent in members or process.parent in family):
-                members.add(process.pid)
-                grown = True
-    for process in alive:
-        if process.pid not in members and needle in _environment(process.pid):
-            members.add(process.pid)
-    members.discard(os.getpid())
-    return members
-
-
-def _environment(pid):
-    try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            return file.read(65_536)
-    except OSError:
-        return b""  # ended, or not ours to read
-
-
-def _signal(pid, number):
+def signal_process(pid, number):
+    """A signal to one process; one that is gone is success."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
-        pass  # it has ended meanwhile, or is not guest code
+        pass
 
 
 def signal_group(leader, number):
@@ -146,7 +102,7 @@ class Child(Stream):
     def signal(self, name, message):
         """Interrupt and kill both end it."""
         if name != "resize":
-            _signal(self._pid, signal.SIGKILL)
+            signal_process(self._pid, signal.SIGKILL)
 
     def _ended(self, exit_code, number):
         if exit_code:

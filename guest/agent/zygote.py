@@ -81,4 +81,9 @@ def _fork(agent, surroundings, shell, children, token, mark, descriptors):
     for fd in descriptors:
         os.close(fd)
     children[token] = (pid, False)
+    try:
+        # It joins by itself too; here, so that it has joined when the agent hears of it and may want to end it.
+        surroundings.groups.join(mark, pid)
+    except OSError:
+        pass  # it has ended
     agent.send(f"P {token} {pid}".encode("ascii"))

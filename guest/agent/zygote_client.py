@@ -29,6 +29,7 @@ class ZygoteClient:
 
     def fork(self, context, descriptors):
         """A worker with these descriptors as control socket, stdout and stderr."""
+        self._agent.surroundings.groups.open(context.mark)
         self._count += 1
         self._contexts[self._count] = context
         text = f"F {self._count} {context.mark}".encode("ascii")

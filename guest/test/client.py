@@ -20,11 +20,6 @@ HELLO, IDENTIFY, CONFIRM, OPEN, DATA, CLOSE, SIGNAL, CREDIT, PING, PONG = range(
 END, MORE = 0x40, 0x80
 
 
-def has_ipython(python=sys.executable):
-    """Whether the agent can be started at all: its zygote needs IPython."""
-    return subprocess.run([python, "-I", "-c", "import IPython"], capture_output=True, check=False).returncode == 0
-
-
 def has_module(name):
     """Whether the interpreter that runs the tests has a module."""
     return subprocess.run([sys.executable, "-I", "-c", f"import {name}"], capture_output=True, check=False).returncode == 0

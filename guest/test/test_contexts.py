@@ -6,16 +6,12 @@ import shutil
 import time
 import unittest
 
-from client import Host, has_ipython, has_module
-
-NO_IPYTHON = "IPython is not installed for this interpreter"
+from client import Host, has_module
 
 
 class AgentCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if not has_ipython():
-            raise unittest.SkipTest(NO_IPYTHON)
         cls.host = Host()
 
     @classmethod

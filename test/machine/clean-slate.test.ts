@@ -35,7 +35,7 @@ async function traces(): Promise<Traces> {
   const cgroups = await openCgroups();
   return {
     processes: processesWith('bulkhead:mch_'),
-    groups: (cgroups?.directories ?? []).flatMap((directory) => list(directory, /./)),
+    groups: (cgroups?.directories ?? []).flatMap((directory) => list(directory, /^\d+-\d+\./)),
     files: [
       ...list(join(cacheDir, 'scratch'), /./),
       ...list(join(cacheDir, 'templates'), /^\./),

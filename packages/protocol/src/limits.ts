@@ -15,7 +15,7 @@ export const limits = {
   /** From the interrupt at the deadline to the kill of the interpreter. */
   interruptGraceMs: 1_500,
   /** From the kill to the destruction of a machine that does not confirm it. */
-  killGraceMs: 3_000,
+  killGraceMs: 10_000,
   launchTimeoutMs: 10_000,
   /** Streams open at once on one channel. */
   streamsMaxCount: 64,

@@ -20,7 +20,7 @@ const skip = existsSync(agent) ? false : 'guest/agent/main.py is not there';
 
 async function startAgent(context: TestContext): Promise<{ guest: Guest; home: string; child: ChildProcess }> {
   const home = await mkdtemp(join(tmpdir(), 'bulkhead-agent-'));
-  const child = spawn('python3', ['-I', agent, '--fd', '3', '--development', '--home', home], {
+  const child = spawn('/usr/bin/python3', ['-I', agent, '--fd', '3', '--development', '--home', home], {
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
   });
   const exited = once(child, 'exit');
