@@ -23,7 +23,7 @@ from .stream import OperationError
 
 VERSION = "0.1.0"
 # How long contexts may take to reseed before CONFIRM; one that is idle and does not answer is ended.
-RESEED_WAIT_S = 1.0
+RESEED_WAIT_S = 10.0
 
 
 def log(text):

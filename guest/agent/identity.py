@@ -89,25 +89,28 @@ def confirmation(identity):
     }
 
 
-def take_as_machine(identity):
-    """The kernel's share: generator, clock, names. Raises OSError when any of it is refused: then there is no CONFIRM."""
-    generator = os.open("/dev/urandom", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+class Kernel:
+    """The kernel's share of an identity. What it is written to is open from the boot on."""
+
+    def __init__(self):
+        self._generator = os.open("/dev/urandom", os.O_RDONLY | os.O_CLOEXEC)
+        self._hostname = os.open("/etc/hostname", os.O_WRONLY | os.O_CLOEXEC)
+        self._machine_id = os.open("/etc/machine-id", os.O_WRONLY | os.O_CLOEXEC)
+        self._hosts = os.open("/etc/hosts", os.O_WRONLY | os.O_CLOEXEC)
+
+    def take(self, identity):
+        """Generator, clock, names. Raises OSError when any of it is refused: then there is no CONFIRM."""
         size = len(identity.entropy)
-        fcntl.ioctl(generator, _RNDADDENTROPY, struct.pack("ii", size * 8, size) + identity.entropy)
-        fcntl.ioctl(generator, _RNDRESEEDCRNG)
-    finally:
-        os.close(generator)
-    time.clock_settime_ns(time.CLOCK_REALTIME, identity.unix_time_ns)
-    socket.sethostname(identity.hostname)
-    _write("/etc/hostname", identity.hostname + "\n")
-    _write("/etc/machine-id", identity.machine_id + "\n")
-    _write("/etc/hosts", f"127.0.0.1 localhost {identity.hostname}\n::1 localhost ip6-localhost\n")
+        fcntl.ioctl(self._generator, _RNDADDENTROPY, struct.pack("ii", size * 8, size) + identity.entropy)
+        fcntl.ioctl(self._generator, _RNDRESEEDCRNG)
+        time.clock_settime_ns(time.CLOCK_REALTIME, identity.unix_time_ns)
+        socket.sethostname(identity.hostname)
+        _replace(self._hostname, identity.hostname + "\n")
+        _replace(self._machine_id, identity.machine_id + "\n")
+        _replace(self._hosts, f"127.0.0.1 localhost {identity.hostname}\n::1 localhost ip6-localhost\n")
 
 
-def _write(path, text):
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(descriptor, text.encode("ascii"))
-    finally:
-        os.close(descriptor)
+def _replace(descriptor, text):
+    data = text.encode("ascii")
+    os.pwrite(descriptor, data, 0)
+    os.ftruncate(descriptor, len(data))

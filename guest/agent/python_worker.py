@@ -108,7 +108,8 @@ class Control:
 
 def reseed():
     """Make what user-space generators say next differ from every copy of this memory."""
-    random.seed(os.urandom(64))
+    # A whole number is taken as it is; bytes would be hashed first.
+    random.seed(int.from_bytes(os.urandom(64), "little"))
     tempfile._name_sequence = None  # its generator is made anew on next use
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:

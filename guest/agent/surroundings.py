@@ -23,6 +23,7 @@ class Machine:
 
     def __init__(self):
         self.groups = ControlGroups()
+        self._kernel = None
 
     def prepare(self):
         """Before the channel opens: the agent is the last that the kernel kills for memory, and the first that it runs.
@@ -33,6 +34,7 @@ class Machine:
         os.setgroups([])
         os.umask(0o022)
         _write_proc("/proc/self/oom_score_adj", "-1000")
+        self._kernel = identity.Kernel()
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
     def zygote_command(self):
@@ -41,7 +43,7 @@ class Machine:
 
     def take(self, who):
         """The kernel's share of an identity."""
-        identity.take_as_machine(who)
+        self._kernel.take(who)
 
     def become_user(self):
         """In a forked child: give up root for good."""

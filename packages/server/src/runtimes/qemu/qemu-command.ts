@@ -47,7 +47,7 @@ function commonArguments(hardware: MachineHardware, name: string, console: boole
 }
 
 function diskArguments(set: number, fd: number, node: string, options: string): string[] {
-  const backend = `driver=file,node-name=${node},filename=/dev/fdset/${set},locking=off,aio=threads,${options}`;
+  const backend = `driver=file,node-name=${node},filename=/dev/fdset/${set},locking=off,drop-cache=off,aio=threads,${options}`;
   return ['-add-fd', `fd=${fd},set=${set}`, '-blockdev', backend, '-device', `virtio-blk-device,drive=${node}`];
 }
 
