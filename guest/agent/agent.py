@@ -19,6 +19,7 @@ from .frames import CLOSE, CONFIRM, CREDIT, CREDIT_MAX_BYTES, DATA, EPOCH_MAX, F
 from .frames import LANE_INPUT, OPEN, PING, PONG, SIGNAL, STREAMS_MAX_COUNT, ProtocolError
 from .identity import Identity, confirmation
 from .loop import Loop
+from .rehearsal import Rehearsal
 from .stream import OperationError
 
 VERSION = "0.1.0"
@@ -47,9 +48,9 @@ class Agent:
         self.background = Background(self)
         self._identity = None
         self._handlers = {
-            DATA: self._data,
+            DATA: self.data,
             CREDIT: self._credit,
-            OPEN: self._open,
+            OPEN: self.open,
             SIGNAL: self._signal,
             PING: self._ping,
         }
@@ -76,8 +77,11 @@ class Agent:
     def _warmed(self):
         if self.surroundings.is_machine:
             system.settle_kernel()
+        Rehearsal(self, self._rehearsed).begin()
+
+    def _rehearsed(self):
         system.trim_heap()
-        hello = {"version": 1, "agent": VERSION, "contexts": ["python"]}
+        hello = {"version": 1, "agent": VERSION, "contexts": self.contexts.languages_alive()}
         self.send(HELLO, 0, 0, frames.dump_json(hello))
 
     def send(self, kind, flags, stream, payload=b""):
@@ -103,12 +107,13 @@ class Agent:
             raise ProtocolError(f"frame on stream {number}, which was never opened")
         return stream  # None: the frame crossed our CLOSE on its way
 
-    def _open(self, number, flags, payload):
+    def open(self, number, flags, payload):
+        """OPEN."""
         if number % 2 == 0 or number <= self._last_stream:
             raise ProtocolError(f"OPEN of stream {number} after {self._last_stream}")
         if len(self.streams) >= STREAMS_MAX_COUNT:
             raise ProtocolError("too many streams")
-        message = _host_json(payload)
+        message = self.host_json(payload)
         self._last_stream = number
         handler = self._operations.get(message.get("op"))
         try:
@@ -126,7 +131,8 @@ class Agent:
         self.streams[number] = stream
         self.guarded(stream, stream.begin)
 
-    def _data(self, number, flags, payload):
+    def data(self, number, flags, payload):
+        """DATA."""
         stream = self._stream(number)
         if stream is None:
             return
@@ -150,7 +156,7 @@ class Agent:
         self.guarded(stream, stream.pump)
 
     def _signal(self, number, flags, payload):
-        message = _host_json(payload)
+        message = self.host_json(payload)
         name = message.get("signal")
         if name not in ("interrupt", "kill", "resize"):
             raise ProtocolError("unknown signal")
@@ -178,18 +184,14 @@ class Agent:
             stream.fail("io", f"{type(error).__name__} in the guest agent")
 
     def _identify(self, epoch, payload):
-        identity = Identity.parse(_host_json(payload))
+        identity = Identity.parse(self.host_json(payload))
         if self._identity is not None:
             raise ProtocolError("IDENTIFY before the CONFIRM of the one before")
         if epoch not in (self.epoch, identity.epoch) or identity.epoch != self.epoch + 1 or identity.epoch > EPOCH_MAX:
             raise ProtocolError(f"IDENTIFY for epoch {identity.epoch} in epoch {self.epoch}")
-        # The streams of the old epoch are nobody's any more.
-        streams, self.streams = self.streams, {}
-        for stream in streams.values():
-            stream.abandon()
+        self.forget_streams()
         self.channel.forget_queued()
         self.channel.keeps_queued = False
-        self._last_stream = 0
         self.epoch = identity.epoch
         self._identity = identity
         self.surroundings.take(identity)
@@ -197,11 +199,18 @@ class Agent:
 
     def _reseeded(self):
         identity, self._identity = self._identity, None
-        self.send(CONFIRM, 0, 0, frames.dump_json(confirmation(identity)))
+        self.send(CONFIRM, 0, 0, frames.dump_json(confirmation(identity, self.surroundings.boot_id())))
 
+    def host_json(self, payload):
+        """An object of the host."""
+        try:
+            return frames.load_json(payload)
+        except ValueError as error:
+            raise ProtocolError(f"JSON of the host: {error}") from error
 
-def _host_json(payload):
-    try:
-        return frames.load_json(payload)
-    except ValueError as error:
-        raise ProtocolError(f"JSON of the host: {error}") from error
+    def forget_streams(self):
+        """Stream numbers begin anew; the streams of the old epoch are nobody's any more."""
+        streams, self.streams = self.streams, {}
+        for stream in streams.values():
+            stream.abandon()
+        self._last_stream = 0

@@ -17,7 +17,7 @@ from .turn import STATUSES, Output
 from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, MARKED, RUN, Reader, pack
 
 INBOX_MAX_BYTES = 16_777_216
-CONTROL_READ_BYTES = 262_144
+CONTROL_READ_BYTES = 65_536
 # Reads of one output before other descriptors get their turn.
 SLICE_COUNT = 32
 

@@ -87,6 +87,14 @@ class Contexts:
                 context.signal(RESEED_SIGNAL)
         self._ask(RESEED, seconds, done, late)
 
+    def languages_alive(self):
+        """Of which languages there is a context that runs."""
+        return sorted({context.language for context in self._contexts.values() if context.exit is None}, reverse=True)
+
+    def warm(self, seconds, done):
+        """Have the idle ones rehearse what a session may do, and forget all that they have run."""
+        self._ask(WARM, seconds, done, lambda context: None)
+
     def trim(self, seconds, done):
         """Have the idle ones give free memory back; who does not answer in time is left alone."""
         self._ask(TRIM, seconds, done, lambda context: None)

@@ -53,7 +53,11 @@ _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 def load_json(payload):
     """A JSON object within the depth bound, or ValueError."""
     try:
-        value = _decoder.decode(str(payload, "utf-8"))
+        # Not `decode`: it looks for white space with regular expressions.
+        text = str(payload, "utf-8")
+        value, end = _decoder.raw_decode(text)
+        if end != len(text):
+            raise ValueError("more than one JSON value")
     except RecursionError as error:
         raise ValueError("JSON is nested too deeply") from error
     if type(value) is not dict:

@@ -73,20 +73,30 @@ def hmac_sha256(key, message):
     return sha256(block.translate(_OUTER) + inner).digest()
 
 
-def confirmation(identity):
-    """The payload of CONFIRM. The first reader of boot_id: the kernel makes it up then, and a template must not contain one."""
+def proof(identity):
+    """What shows that the agent has the session's key."""
     signed = b"bulkhead-confirm" + identity.challenge + identity.epoch.to_bytes(4, "big")
-    descriptor = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        boot_id = os.read(descriptor, 64).decode("ascii").strip()
-    finally:
-        os.close(descriptor)
+    return binascii.b2a_base64(hmac_sha256(identity.key, signed), newline=False).decode("ascii")
+
+
+def confirmation(identity, boot_id):
+    """The payload of CONFIRM."""
     return {
         "epoch": identity.epoch,
-        "proof": binascii.b2a_base64(hmac_sha256(identity.key, signed), newline=False).decode("ascii"),
+        "proof": proof(identity),
         "bootId": boot_id,
         "unixTimeNs": str(time.time_ns()),
     }
+
+
+def open_boot_id():
+    """A descriptor. The kernel makes the boot id up when it is first read, and a template must not contain one."""
+    return os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def read_boot_id(descriptor):
+    """After the machine has its identity, not before."""
+    return os.pread(descriptor, 64, 0).decode("ascii").strip()
 
 
 class Kernel:
@@ -96,7 +106,12 @@ class Kernel:
         self._generator = os.open("/dev/urandom", os.O_RDONLY | os.O_CLOEXEC)
         self._hostname = os.open("/etc/hostname", os.O_WRONLY | os.O_CLOEXEC)
         self._machine_id = os.open("/etc/machine-id", os.O_WRONLY | os.O_CLOEXEC)
+        self._boot_id = open_boot_id()
         self._hosts = os.open("/etc/hosts", os.O_WRONLY | os.O_CLOEXEC)
+
+    def boot_id(self):
+        """As text."""
+        return read_boot_id(self._boot_id)
 
     def take(self, identity):
         """Generator, clock, names. Raises OSError when any of it is refused: then there is no CONFIRM."""

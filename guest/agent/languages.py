@@ -98,7 +98,7 @@ class BashContext(_Spawned):
     def ask(self, kind):
         """$RANDOM is the only generator of its own; it is seeded before the next turn."""
         if kind == RESEED:
-            self._reseed = f"RANDOM={secrets.randbelow(32768)} ; "
+            self._reseed = f"RANDOM={secrets.randbelow(1 << 31)} ; "
 
     def parse(self, data):
         """One line with the exit code ends a turn."""

@@ -1,6 +1,5 @@
 """The process of a Python context: gives up root, then runs turns that come over its control socket, until it is ended."""
 
-import ctypes
 import fcntl
 import gc
 import os
@@ -12,6 +11,7 @@ import tempfile
 import threading
 
 from .spawn import base_environment
+from .system import trim_heap
 from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RUN, TRIM, WARM, pack
 
 # Out of the way of user code that counts on low numbers being its own.
@@ -158,6 +158,7 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
         elif kind == TRIM or kind == WARM:
             if kind == WARM:
                 shell.rehearse_libraries()
+                shell.forget()
             _trim()
             control.queue(ACKNOWLEDGED)
             control.flush()
@@ -181,10 +182,7 @@ def _take_outputs(stdout_fd, stderr_fd):
 
 def _trim():
     gc.collect()
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except AttributeError:
-        pass  # a C library without malloc_trim
+    trim_heap()
 
 
 class _Turn:

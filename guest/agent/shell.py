@@ -161,6 +161,7 @@ class Cells:
         self._shown = set()
         self._failed = False
         self._ending = False
+        self._pristine = {}
         sys.displayhook = shell.displayhook
         shell.builtin_trap.activate()
         builtins.get_ipython = shell.get_ipython
@@ -170,6 +171,7 @@ class Cells:
         """From now on events go to this socket."""
         self._control = control
         self._event = event_kind
+        self._pristine = dict(self.shell.user_ns)
 
     def rehearse(self, code=_REHEARSAL):
         """Run code as a turn does, leaving no trace."""
@@ -181,15 +183,22 @@ class Cells:
         finally:
             sys.stdout, sys.stderr = held
             self._control = control
-            self.shell.user_ns.clear()
-            self.shell.user_ns.update(namespace)
-            for name in self._names:
-                linecache.cache.pop(name, None)
-            self._names.clear()
-            self._count = 0
-            self.shell.execution_count = 1
-            self.shell.history_manager.reset()
-            self.shell.user_ns["_oh"].clear()
+            self._restore(namespace)
+
+    def forget(self):
+        """All that has been run since `attach`."""
+        self._restore(self._pristine)
+
+    def _restore(self, namespace):
+        self.shell.user_ns.clear()
+        self.shell.user_ns.update(namespace)
+        for name in self._names:
+            linecache.cache.pop(name, None)
+        self._names.clear()
+        self._count = 0
+        self.shell.execution_count = 1
+        self.shell.history_manager.reset()
+        self.shell.user_ns["_oh"].clear()
 
     def rehearse_libraries(self):
         """Use what is loaded lazily or is slow the first time: fonts, formatters, magics, the event loop."""

@@ -26,16 +26,16 @@ class Machine:
         self._kernel = None
 
     def prepare(self):
-        """Before the channel opens: the agent is the last that the kernel kills for memory, and the first that it runs.
+        """Before the channel opens: the agent is the last that the kernel kills for memory, and what it runs before guest code.
 
-        The second is what ends a fork bomb: nothing else runs on its processor while it looks for what to kill. Its children are
-        ordinary again.
+        Its children are ordinary again.
         """
         os.setgroups([])
         os.umask(0o022)
         _write_proc("/proc/self/oom_score_adj", "-1000")
         self._kernel = identity.Kernel()
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
 
     def zygote_command(self):
         """argv of the zygote, but for its descriptor."""
@@ -44,6 +44,10 @@ class Machine:
     def take(self, who):
         """The kernel's share of an identity."""
         self._kernel.take(who)
+
+    def boot_id(self):
+        """The kernel's, which it makes up when it is first asked: not before there is an identity."""
+        return self._kernel.boot_id()
 
     def become_user(self):
         """In a forked child: give up root for good."""
@@ -115,6 +119,14 @@ class Development:
 
     def take(self, who):
         """The host keeps its clock, names and generator."""
+
+    def boot_id(self):
+        """The host's."""
+        descriptor = identity.open_boot_id()
+        try:
+            return identity.read_boot_id(descriptor)
+        finally:
+            os.close(descriptor)
 
     def become_user(self):
         """Stay who we are."""

@@ -5,6 +5,8 @@ import os
 import signal
 
 from .stream import Stream
+_M_TRIM_THRESHOLD = -1  # glibc's malloc.h
+_HEAP_SPARE_BYTES = 1_048_576
 
 
 class _Process:
@@ -53,9 +55,11 @@ def signal_group(leader, number):
 
 
 def trim_heap():
-    """Give the agent's own free memory back to the kernel."""
+    """Give this process's free memory back to the kernel, but for what the next turns need anyway."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_TRIM_THRESHOLD, 4 * _HEAP_SPARE_BYTES)
+        library.malloc_trim(_HEAP_SPARE_BYTES)
     except AttributeError:
         pass  # a C library without malloc_trim
 

@@ -28,7 +28,7 @@ class AgentCase(unittest.TestCase):
 
 class PythonTest(AgentCase):
     def test_hello(self):
-        self.assertEqual(self.host.hello, {"version": 1, "agent": "0.1.0", "contexts": ["python"]})
+        self.assertEqual(self.host.hello, {"version": 1, "agent": "0.1.0", "contexts": ["python", "bash"]})
 
     def test_result_and_state(self):
         self.host.run("value = 41")
