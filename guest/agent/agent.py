@@ -81,6 +81,8 @@ class Agent:
 
     def _rehearsed(self):
         system.trim_heap()
+        if self.surroundings.is_machine:
+            system.zero_free_memory()
         hello = {"version": 1, "agent": VERSION, "contexts": self.contexts.languages_alive()}
         self.send(HELLO, 0, 0, frames.dump_json(hello))
 
