@@ -1,8 +1,7 @@
 // A VMM's name says whose it is, so that what the database forgot can be found in the process table. QEMU shows it in its
 // command line: `-name bulkhead:<machine>:<session>:<tenant>:<owner pid>:<owner start time>`.
 
-import { readFileSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFileSync, readdirSync } from 'node:fs';
 import { type MachineId, type SessionId, type TenantId, parseId } from '@bulkhead/protocol';
 import { errnoOf } from '../../lib/errno.ts';
 import type { MachineRecord } from '../runtime.ts';
@@ -58,12 +57,20 @@ function parseName(name: string): Omit<FoundMachine, 'pid'> | undefined {
   return { id, session: sessionId, tenant: tenantId, owned: isOwnerAlive(owner) };
 }
 
-/** Every process on this host that belongs to a machine: two for each, the jail's and QEMU's. */
-export async function findMachines(): Promise<FoundMachine[]> {
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+  } catch {
+    return ''; // it ended meanwhile
+  }
+}
+
+/** Every process on this host that belongs to a machine: two for each, the jail's and QEMU's. Reads /proc at once: it is memory. */
+export function findMachines(): FoundMachine[] {
   const found: FoundMachine[] = [];
-  for (const entry of await readdir('/proc')) {
+  for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
-    const words = (await readFile(`/proc/${entry}/cmdline`, 'latin1').catch(() => '')).split('\0');
+    const words = commandLine(entry).split('\0');
     const name = words[words.indexOf('-name') + 1] ?? '';
     const parsed = name.startsWith('bulkhead:') ? parseName(name) : undefined;
     if (parsed !== undefined) found.push({ ...parsed, pid: Number(entry) });

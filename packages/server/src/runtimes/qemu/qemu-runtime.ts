@@ -293,13 +293,13 @@ export class QemuRuntime implements Runtime {
   }
 
   async list(): Promise<readonly MachineRecord[]> {
-    const byId = new Map((await findMachines()).map(({ id, tenant, session }) => [id, { id, tenant, session }]));
+    const byId = new Map(findMachines().map(({ id, tenant, session }) => [id, { id, tenant, session }]));
     return [...byId.values()];
   }
 
   async sweep(): Promise<readonly string[]> {
     const removed: string[] = [];
-    for (const { id, pid, owned } of await findMachines()) {
+    for (const { id, pid, owned } of findMachines()) {
       if (!owned && killProcess(pid)) removed.push(`process ${pid} of ${id}`);
     }
     if (this.#cgroups !== undefined) {
