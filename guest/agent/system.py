@@ -68,7 +68,11 @@ def trim_heap():
 
 
 def zero_free_memory():
-    """Make pages that nobody uses hold nothing, so that a template does not carry what boot and warm-up left in them."""
+    """Make pages that nobody uses hold nothing, so that a template does not carry what boot and warm-up left in them.
+
+    Files' pages that no process has mapped count as unused: what was read ahead.
+    """
+    _write_vm("drop_caches", b"1")
     pid = os.fork()
     if pid == 0:
         try:
@@ -91,15 +95,19 @@ def _meminfo(name):
 def settle_kernel():
     """Write back, drop clean caches, gather free pages: what is free is not in a snapshot."""
     os.sync()
-    for path, text in (("drop_caches", b"3"), ("compact_memory", b"1")):
-        try:
-            fd = os.open(f"/proc/sys/vm/{path}", os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:
-            continue  # a kernel without it
-        try:
-            os.write(fd, text)
-        finally:
-            os.close(fd)
+    _write_vm("drop_caches", b"3")
+    _write_vm("compact_memory", b"1")
+
+
+def _write_vm(name, text):
+    try:
+        fd = os.open(f"/proc/sys/vm/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # a kernel without it
+    try:
+        os.write(fd, text)
+    finally:
+        os.close(fd)
 
 
 class Child(Stream):
