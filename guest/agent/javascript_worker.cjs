@@ -86,13 +86,16 @@ function evaluate(code, name) {
       awaitPromise: true,
       userGesture: false,
     };
-    const post = () =>
-      session.post('Runtime.evaluate', parameters, (error, answer) => (error ? reject(error) : resolve(answer)));
-    globalThis[postKey] = post;
+    let broken = false;
+    // The answer to code that a signal broke comes before we are told so: it is looked at when all of that is over.
+    const settle = (error, answer) =>
+      process.nextTick(() => (broken ? reject(interrupted()) : error ? reject(error) : resolve(answer)));
+    globalThis[postKey] = () => session.post('Runtime.evaluate', parameters, settle);
     try {
       vm.runInThisContext(`globalThis[Symbol.for('bulkhead.post')]()`, { breakOnSigint: true });
     } catch (error) {
-      reject(error.code === 'ERR_SCRIPT_EXECUTION_INTERRUPTED' ? interrupted() : error);
+      broken = error.code === 'ERR_SCRIPT_EXECUTION_INTERRUPTED';
+      reject(broken ? interrupted() : error);
     } finally {
       delete globalThis[postKey];
     }
