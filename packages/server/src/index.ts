@@ -4,6 +4,7 @@
 import type { Config } from './config/config.ts';
 import type { AcceleratorFinding } from './doctor/check-accelerator.ts';
 import type { Doctor } from './doctor/doctor.ts';
+import type { QemuRuntime } from './runtimes/qemu/qemu-runtime.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import { Sessions, type SessionsOptions } from './sessions/sessions.ts';
 
@@ -58,8 +59,15 @@ async function openRuntime(config: Config): Promise<Runtime> {
     const { FakeRuntime } = await import('./runtimes/fake/fake-runtime.ts');
     return new FakeRuntime();
   }
+  return await openQemuRuntime(config);
+}
+
+/** QEMU takes as long to say its version as we take to load what drives it. */
+async function openQemuRuntime(config: Config): Promise<QemuRuntime> {
+  const { findQemu } = await import('./runtimes/qemu/qemu-program.ts');
+  const qemu = findQemu();
   const { createQemuRuntime } = await import('./runtimes/qemu/qemu-runtime.ts');
-  return await createQemuRuntime(config);
+  return await createQemuRuntime({ ...config, qemu });
 }
 
 /** The guest images of this host. Every answer is plain data. */
@@ -93,7 +101,6 @@ async function probeAccelerator(config: Config): Promise<AcceleratorFinding> {
   if (image === undefined) {
     return { tried: false, accelerator: 'tcg', proof: 'no guest has been booted. Until then emulation is stated.' };
   }
-  const { createQemuRuntime } = await import('./runtimes/qemu/qemu-runtime.ts');
-  await using runtime = await createQemuRuntime(config);
+  await using runtime = await openQemuRuntime(config);
   return await runtime.findAccelerator(image);
 }

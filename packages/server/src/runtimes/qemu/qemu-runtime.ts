@@ -1,11 +1,9 @@
 // The `qemu` runtime: every machine is a copy-on-write restore of a warmed template, in a jail, made unique before anybody has it.
 
 import { randomBytes } from 'node:crypto';
-import { execFile } from 'node:child_process';
 import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { BulkheadError, type SizeName, type TenantId, type Tier, limits, makeId } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
 import type { Confirmation, Guest } from '../../guest/guest.ts';
@@ -14,6 +12,7 @@ import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
 import type { LaunchSpec, MachineRecord, PrepareOptions, Runtime, RuntimeCapabilities } from '../runtime.ts';
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
+import type { Qemu } from './qemu-program.ts';
 import { type CgroupRoot, endGroup, listGroups, makeGroup, openCgroups, removeGroup } from './cgroups.ts';
 import { type JailOptions, kvmGroupId } from './jail.ts';
 import { findMachines, isOwnerAlive, killProcess, machineName, ownerMark } from './machine-name.ts';
@@ -35,7 +34,7 @@ export interface QemuRuntimeOptions {
   /** Whether tenants may share the pages of one template; they are a side channel, so the default elsewhere is no. */
   readonly shareTemplatePages: boolean;
   readonly recipeDir?: string;
-  readonly qemuPath?: string;
+  readonly qemu: Qemu;
 }
 
 /** What `prepare` found and made for one size. */
@@ -47,27 +46,8 @@ interface Prepared {
 
 /** Opens the runtime; launches nothing. Errors: `host_unsupported` when QEMU is not there or too old. */
 export async function createQemuRuntime(options: QemuRuntimeOptions): Promise<QemuRuntime> {
-  const qemuPath = options.qemuPath ?? '/usr/bin/qemu-system-x86_64';
-  const [version, cgroups] = await Promise.all([readQemuVersion(qemuPath), openCgroups()]);
-  return new QemuRuntime(options, qemuPath, version, cgroups);
-}
-
-/** The whole version line, since a distribution's patches matter. Errors: `host_unsupported`. */
-export async function readQemuVersion(qemuPath: string): Promise<string> {
-  const hint = 'Run script/bootstrap, or install the package qemu-system-x86 (7.2 or later).';
-  try {
-    const { stdout } = await promisify(execFile)(qemuPath, ['--version'], { timeout: 10_000 });
-    const line = stdout.split('\n')[0] ?? '';
-    const match = /version (\d+)\.(\d+)/.exec(line);
-    if (match !== null && Number(match[1]) * 100 + Number(match[2]) >= 702) return line;
-    throw new BulkheadError('host_unsupported', `QEMU 7.2 or later is needed; this host has: ${line}`, { hint });
-  } catch (error) {
-    if (BulkheadError.is(error)) throw error;
-    throw new BulkheadError('host_unsupported', `QEMU does not run on this host (${qemuPath}).`, {
-      hint,
-      cause: error,
-    });
-  }
+  const [version, cgroups] = await Promise.all([options.qemu.version, openCgroups()]);
+  return new QemuRuntime(options, options.qemu.path, version, cgroups);
 }
 
 export class QemuRuntime implements Runtime {
