@@ -6,7 +6,6 @@ const libc = koffi.load(null);
 const memfdCreate = libc.func('int memfd_create(const char *name, unsigned int flags)');
 const fcntl = libc.func('int fcntl(int fd, int command, ...)');
 const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
-const sendfile = libc.func('int64_t sendfile(int out, int in, _Inout_ int64_t *offset, size_t count)');
 const mmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)');
 const mprotect = libc.func('int mprotect(void *address, size_t length, int protection)');
 const munmap = libc.func('int munmap(void *address, size_t length)');
@@ -50,23 +49,6 @@ export function dataExtents(fd: number, size: number): Extent[] {
     offset = end;
   }
   return extents;
-}
-
-/** Copies `length` bytes at the same offset of both files inside the kernel, off the event loop. The target's file position moves. */
-export async function copyExtent(from: number, to: number, extent: Extent): Promise<void> {
-  if (Number(lseek(to, extent.offset, 0)) < 0) throw failed('lseek');
-  const position = [extent.offset];
-  const end = extent.offset + extent.length;
-  while ((position[0] ?? end) < end) {
-    const count = Math.min(end - (position[0] ?? end), 64 * 1024 * 1024);
-    const sent = await new Promise<number>((resolve, reject) => {
-      sendfile.async(to, from, position, count, (error: unknown, result: number) => {
-        if (error) reject(error instanceof Error ? error : failed('sendfile'));
-        else resolve(result);
-      });
-    });
-    if (sent <= 0) throw new Error('sendfile ended early');
-  }
 }
 
 /**
