@@ -97,7 +97,8 @@ lines always end a Python block). The exit code is 0, or that of the last turn t
     usage: 'image build|list|inspect [IMAGE]|prune [OPTION]...',
     summary: 'the guest images of this host',
     description: `An image is a kernel, an initramfs and a read-only root, made from Debian packages. The first session builds it when it is
-missing. \`inspect\` shows every package in it, with version and digest; \`prune\` removes all but the newest.`,
+missing. \`inspect\` shows every package in it, with version and digest; \`prune\` removes all but the newest,
+and the templates that were made from the others.`,
     options: { json, quiet, help },
     examples: [
       ['bulkhead image build', 'make it now, so that the first session need not wait'],

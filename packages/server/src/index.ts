@@ -76,7 +76,7 @@ export interface Images {
   list(): Promise<readonly Readonly<Record<string, unknown>>[]>;
   /** The newest image when none is named. Errors: `image_missing`. */
   inspect(image?: string): Promise<Readonly<Record<string, unknown>>>;
-  /** Removes what no session needs: all but the newest. */
+  /** Removes what no new session needs: all images but the newest, and the templates of those. */
   prune(options?: ImageOptions): Promise<readonly Readonly<Record<string, unknown>>[]>;
 }
 export interface ImageOptions {
@@ -86,7 +86,17 @@ export interface ImageOptions {
 
 export async function openImages(config: Config): Promise<Images> {
   const { openImages: open } = await import('./images/images.ts');
-  return await open(config);
+  const images = await open(config);
+  return {
+    ...images,
+    prune: async (options) => {
+      const removed = (await images.prune(options)).map((image) => ({ kind: 'image', ...image }));
+      const { pruneTemplates } = await import('./runtimes/qemu/template.ts');
+      const kept = new Set((await images.list()).map(({ digest }) => String(digest)));
+      const templates = await pruneTemplates(config.cacheDir, kept);
+      return [...removed, ...templates.map((template) => ({ kind: 'template', ...template }))];
+    },
+  };
 }
 
 export async function openDoctor(config: Config): Promise<Doctor> {

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BulkheadError, type SizeName, type TenantId, type Tier, limits, makeId } from '@bulkhead/protocol';
+import { BulkheadError, type SizeName, type Tier, limits, makeId } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
 import type { Confirmation, Guest } from '../../guest/guest.ts';
 import { buildImage } from '../../images/image-build.ts';
@@ -18,7 +18,7 @@ import { type JailOptions, kvmGroupId } from './jail.ts';
 import { findMachines, isOwnerAlive, killProcess, machineName, ownerMark } from './machine-name.ts';
 import { descriptors, restoreArguments, translationCacheMib } from './qemu-command.ts';
 import { QemuMachine } from './qemu-machine.ts';
-import { loadSealedMemory } from './template-memory.ts';
+import { TenantMemories, loadSealedMemory } from './template-memory.ts';
 import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
 import { Vmm } from './vmm.ts';
 
@@ -40,8 +40,7 @@ export interface QemuRuntimeOptions {
 /** What `prepare` found and made for one size. */
 interface Prepared {
   readonly template: Template;
-  /** Sealed memory for each tenant, or for all under one key. */
-  readonly memories: Map<string, Promise<number>>;
+  readonly memories: TenantMemories;
 }
 
 /** Opens the runtime; launches nothing. Errors: `host_unsupported` when QEMU is not there or too old. */
@@ -102,7 +101,8 @@ export class QemuRuntime implements Runtime {
 
   async #makePrepared(size: SizeName, options: PrepareOptions): Promise<Prepared> {
     const template = await ensureTemplate(await this.#templateOptions(size, options));
-    return { template, memories: new Map() };
+    const sizeBytes = template.hardware.size.memoryMib * mib;
+    return { template, memories: new TenantMemories(() => loadSealedMemory(template.memoryPath, sizeBytes)) };
   }
 
   async #templateOptions(size: SizeName, options: PrepareOptions): Promise<TemplateOptions> {
@@ -164,27 +164,19 @@ export class QemuRuntime implements Runtime {
   async launch(spec: LaunchSpec, options: { readonly signal?: AbortSignal } = {}): Promise<QemuMachine> {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const { template, memories } = await this.#prepare(spec.size, options);
-    const memory = await this.#memoryFor(spec.tenant, template, memories);
+    using lease = await memories.acquire(this.#options.shareTemplatePages ? 'shared' : spec.tenant);
     const started = performance.now();
     const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
     const deadline = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
     try {
       deadline.throwIfAborted();
-      const machine = await this.#restore(spec, template, memory, started, deadline);
+      const machine = await this.#restore(spec, template, lease.fd, started, deadline);
       this.#machines.add(machine);
       void machine.exited.then(() => this.#machines.delete(machine));
       return machine;
     } catch (error) {
       throw describeLaunchFailure(error, options.signal, timeout);
     }
-  }
-
-  #memoryFor(tenant: TenantId, template: Template, memories: Prepared['memories']): Promise<number> {
-    const key = this.#options.shareTemplatePages ? 'shared' : tenant;
-    const loaded = memories.get(key) ?? loadSealedMemory(template.memoryPath, template.hardware.size.memoryMib * mib);
-    memories.set(key, loaded);
-    loaded.catch(() => memories.delete(key));
-    return loaded;
   }
 
   async #restore(
@@ -303,7 +295,7 @@ export class QemuRuntime implements Runtime {
     await Promise.all([...this.#machines].map((machine) => machine[Symbol.asyncDispose]()));
     for (const preparing of this.#prepared.values()) {
       const prepared = await preparing.catch(() => undefined);
-      for (const memory of prepared?.memories.values() ?? []) await memory.then(closeSync, () => undefined);
+      prepared?.memories.close();
     }
     this.#prepared.clear();
   }

@@ -3,11 +3,12 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, existsSync, ftruncateSync, readSync, writeSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { type Server, createServer } from 'node:net';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Accelerator, BulkheadError, type SizeName, sizes } from '@bulkhead/protocol';
+import { z } from 'zod';
 import { openGuest } from '../../guest/channel.ts';
 import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
@@ -300,4 +301,61 @@ export async function sweepTemplates(cacheDir: string): Promise<string[]> {
     }
   }
   return removed;
+}
+
+export interface PrunedTemplate {
+  readonly digest: string;
+  readonly createdAt: string;
+  /** On the disk: holes take nothing. */
+  readonly bytes: number;
+}
+
+/**
+ * Removes the templates of other images than these, by digest, and of the rest all but the newest of a size and an accelerator.
+ * A machine that was launched from one runs on.
+ */
+export async function pruneTemplates(cacheDir: string, images: ReadonlySet<string>): Promise<PrunedTemplate[]> {
+  const parent = join(cacheDir, 'templates');
+  const names = (await readdir(parent).catch(() => [])).filter((name) => !name.startsWith('.'));
+  const found = await Promise.all(
+    names.map(async (digest) => ({ digest, ...(await readTemplateFacts(join(parent, digest, 'template.json'))) })),
+  );
+  const removed: PrunedTemplate[] = [];
+  const kept = new Set<string>();
+  for (const { digest, image, size, accelerator, createdAt } of found.toSorted(newestFirst)) {
+    const use = `${image} ${size} ${accelerator}`;
+    if (images.has(image) && !kept.has(use)) {
+      kept.add(use);
+      continue;
+    }
+    const directory = join(parent, digest);
+    const files = await Promise.all((await readdir(directory)).map((name) => stat(join(directory, name))));
+    const bytes = files.reduce((sum, { blocks }) => sum + blocks * diskBlockBytes, 0);
+    // It is gone at once or not at all: half a template would be taken for a whole one.
+    const condemned = join(parent, `.${ownerMark}.${randomBytes(4).toString('hex')}`);
+    await rename(directory, condemned);
+    await rm(condemned, { recursive: true, force: true });
+    removed.push({ digest, createdAt, bytes });
+  }
+  return removed;
+}
+
+const diskBlockBytes = 512;
+const templateFactsSchema = z.object({
+  image: z.string(),
+  size: z.string(),
+  accelerator: z.string(),
+  createdAt: z.string(),
+});
+type TemplateFacts = z.infer<typeof templateFactsSchema>;
+
+const newestFirst = (a: TemplateFacts, b: TemplateFacts): number => (a.createdAt < b.createdAt ? 1 : -1);
+
+/** Of a template that cannot be read: nothing, which is no image's. */
+async function readTemplateFacts(path: string): Promise<TemplateFacts> {
+  try {
+    return templateFactsSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+  } catch {
+    return { image: '', size: '', accelerator: '', createdAt: '' };
+  }
 }
