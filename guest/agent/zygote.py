@@ -11,6 +11,7 @@ import socket
 
 from . import python_worker
 from .shell import warm_shell
+from .system import trim_heap
 
 
 def serve(descriptor, surroundings):
@@ -26,6 +27,7 @@ def serve(descriptor, surroundings):
     shell = warm_shell()
     surroundings.own_tree(surroundings.warm_home)
     gc.collect()
+    trim_heap()
     gc.freeze()
     children = {}
     poll = select.poll()
