@@ -41,6 +41,28 @@ test('two sessions side by side share no random state and no name', async () => 
   assert.equal(a['bootId'], first.record.bootId);
 });
 
+test('bash draws other random numbers in each session', async () => {
+  const drawn = new Set<string>();
+  for (let i = 0; i < 2; i++) {
+    await using session = await openSession(bulkhead());
+    drawn.add(await output(session, 'echo $RANDOM $RANDOM $RANDOM', 'bash'));
+  }
+  assert.equal(drawn.size, 2, [...drawn].join());
+});
+
+test('what the guest rehearsed before it was frozen has left nothing in the session', async () => {
+  await using session = await openSession(bulkhead());
+  const look =
+    'import os; print(sorted(globals()), get_ipython().execution_count, len(Out), sorted(os.listdir(os.path.expanduser("~"))))';
+  const [rehearsed, fresh] = [
+    await session.startTurn({ code: look }).result,
+    await session.startTurn({ code: look, context: 'fresh' }).result,
+  ];
+  assert.equal(rehearsed.status, 'ok');
+  assert.equal(rehearsed.stdout, fresh.stdout);
+  assert.equal(await output(session, 'echo "$? $(history | wc -l)"', 'bash'), '0 0');
+});
+
 test('contexts of one session do not repeat each other, nor does a restarted one', async () => {
   await using session = await openSession(bulkhead());
   const draw = 'import random, numpy; print(random.random(), numpy.random.rand())';

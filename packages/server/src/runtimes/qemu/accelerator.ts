@@ -2,7 +2,7 @@
 // the image's own kernel under KVM has a few seconds to say hello. The answer is kept for this kernel, QEMU, processor and image.
 
 import { createHash } from 'node:crypto';
-import { accessSync, constants, openSync, closeSync } from 'node:fs';
+import { accessSync, closeSync, constants, lstatSync, openSync } from 'node:fs';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { z } from 'zod';
 import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
 import type { JailOptions } from './jail.ts';
-import { kvmGroupId } from './jail.ts';
+import { kvmAccess } from './jail.ts';
 import { ownerMark } from './machine-name.ts';
 import { firstExtraDescriptor, kernelCommandLine, probeArguments } from './qemu-command.ts';
 import { Vmm } from './vmm.ts';
@@ -42,7 +42,10 @@ export async function findAccelerator(options: ProbeOptions): Promise<Accelerato
     const code = errnoOf(error) ?? 'unknown';
     return { accelerator: 'tcg', proof: `/dev/kvm cannot be used (${code})` };
   }
-  const inputs = [release(), options.qemuVersion, cpus()[0]?.model, options.image.digest];
+  const { mode, gid } = lstatSync('/dev/kvm');
+  const closed = options.jail.root ? whyClosedToJail(mode, gid) : undefined;
+  if (closed !== undefined) return { accelerator: 'tcg', proof: closed };
+  const inputs = [release(), options.qemuVersion, cpus()[0]?.model, options.image.digest, mode, gid];
   const key = createHash('sha256').update(JSON.stringify(inputs)).digest('hex').slice(0, 32);
   const path = join(options.cacheDir, 'accelerators', `${key}.json`);
   const remembered = await readFile(path, 'utf8').then(parseFinding, () => undefined);
@@ -52,6 +55,14 @@ export async function findAccelerator(options: ProbeOptions): Promise<Accelerato
   await writeFile(`${path}.${process.pid}`, JSON.stringify(finding));
   await rename(`${path}.${process.pid}`, path);
   return finding;
+}
+
+/** Why a device of this mode and group cannot be used by QEMU, which is not root even when we are; undefined when it can. */
+export function whyClosedToJail(mode: number, gid: number): string | undefined {
+  const anybody = (mode & 0o006) === 0o006;
+  const group = (mode & 0o060) === 0o060 && gid !== 0;
+  if (anybody || group) return undefined;
+  return `/dev/kvm is for root alone (mode ${(mode & 0o777).toString(8)}, group ${gid}), and QEMU does not run as root; \`groupadd --force --system kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm\` opens it`;
 }
 
 const findingSchema = z.object({ accelerator: z.enum(['kvm', 'tcg']), proof: z.string() });
@@ -72,7 +83,7 @@ async function probeKvm(options: ProbeOptions): Promise<AcceleratorFinding> {
     initramfsPath: `/proc/self/fd/${firstExtraDescriptor + 1}`,
     commandLine: kernelCommandLine({ mode: 'probe' }),
   };
-  const jail: JailOptions = { ...options.jail, kvm: { groupId: kvmGroupId() ?? 0 } };
+  const jail: JailOptions = { ...options.jail, kvm: kvmAccess() };
   const vmm = new Vmm(jail, probeArguments('kvm', `bulkhead-probe:${ownerMark}`, boot), { extra: files });
   const started = performance.now();
   try {

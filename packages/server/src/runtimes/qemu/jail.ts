@@ -17,8 +17,8 @@ export interface JailOptions {
   /** Host directories that appear inside, read-only or writable; only while a template is made. */
   readonly readOnlyPaths?: readonly string[];
   readonly writablePaths?: readonly string[];
-  /** The group that may use /dev/kvm, when the machine is accelerated. */
-  readonly kvm?: { readonly groupId: number };
+  /** Given when the machine is accelerated; with the group of /dev/kvm, unless anybody may use it. */
+  readonly kvm?: { readonly groupId?: number };
 }
 
 /** What QEMU needs of the host: its own file, its libraries, its firmware. */
@@ -46,7 +46,7 @@ export function jailCommand(options: JailOptions, qemuArguments: readonly string
   if (options.root) {
     const uid = uidRange.first + randomInt(uidRange.count);
     command.push('--nproc=512', '--', 'setpriv', `--reuid=${uid}`, `--regid=${uid}`);
-    command.push(options.kvm === undefined ? '--clear-groups' : `--groups=${options.kvm.groupId}`);
+    command.push(options.kvm?.groupId === undefined ? '--clear-groups' : `--groups=${options.kvm.groupId}`);
   }
   command.push('--', 'bwrap', '--unshare-all', '--die-with-parent', '--cap-drop', 'ALL', '--as-pid-1', '--new-session');
   command.push('--info-fd', `${descriptors.info}`, '--hostname', 'vmm', '--clearenv');
@@ -58,7 +58,8 @@ export function jailCommand(options: JailOptions, qemuArguments: readonly string
   return command;
 }
 
-/** The group of /dev/kvm, or undefined when there is no such device. */
-export function kvmGroupId(): number | undefined {
-  return lstatSync('/dev/kvm', { throwIfNoEntry: false })?.gid;
+/** What a jail needs for /dev/kvm. Never the group of root. */
+export function kvmAccess(): NonNullable<JailOptions['kvm']> {
+  const groupId = lstatSync('/dev/kvm', { throwIfNoEntry: false })?.gid ?? 0;
+  return groupId === 0 ? {} : { groupId };
 }

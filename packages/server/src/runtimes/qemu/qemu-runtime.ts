@@ -14,7 +14,7 @@ import type { LaunchSpec, MachineRecord, PrepareOptions, Runtime, RuntimeCapabil
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
 import type { Qemu } from './qemu-program.ts';
 import { type CgroupRoot, endGroup, listGroups, makeGroup, openCgroups, removeGroup } from './cgroups.ts';
-import { type JailOptions, kvmGroupId } from './jail.ts';
+import { type JailOptions, kvmAccess } from './jail.ts';
 import { findMachines, isOwnerAlive, killProcess, machineName, ownerMark } from './machine-name.ts';
 import { descriptors, restoreArguments, translationCacheMib } from './qemu-command.ts';
 import { QemuMachine } from './qemu-machine.ts';
@@ -151,13 +151,12 @@ export class QemuRuntime implements Runtime {
   }
 
   #jail(cgroupFiles: readonly string[] = [], fileSizeMaxBytes: number = 64 * 1024 * mib): JailOptions {
-    const kvmGroup = this.#finding?.accelerator === 'kvm' ? kvmGroupId() : undefined;
     return {
       qemuPath: this.#qemuPath,
       root: process.getuid?.() === 0,
       cgroupFiles,
       fileSizeMaxBytes,
-      ...(kvmGroup === undefined ? {} : { kvm: { groupId: kvmGroup } }),
+      ...(this.#finding?.accelerator === 'kvm' ? { kvm: kvmAccess() } : {}),
     };
   }
 
