@@ -50,6 +50,8 @@ export function jailCommand(options: JailOptions, qemuArguments: readonly string
   }
   command.push('--', 'bwrap', '--unshare-all', '--die-with-parent', '--cap-drop', 'ALL', '--as-pid-1', '--new-session');
   command.push('--info-fd', `${descriptors.info}`, '--hostname', 'vmm', '--clearenv');
+  // QEMU's heap in huge pages: fewer page faults in a launch.
+  command.push('--setenv', 'GLIBC_TUNABLES', 'glibc.malloc.hugetlb=1');
   command.push(...systemMounts(options.qemuPath), '--proc', '/proc');
   if (options.kvm !== undefined) command.push('--dev-bind', '/dev/kvm', '/dev/kvm');
   for (const path of options.readOnlyPaths ?? []) command.push('--ro-bind', path, path);
