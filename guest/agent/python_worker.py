@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -106,6 +107,9 @@ class Control:
             raise KeyboardInterrupt
 
 
+_MT19937_STATE = struct.Struct("624I")
+
+
 def reseed():
     """Make what user-space generators say next differ from every copy of this memory."""
     # A whole number is taken as it is; bytes would be hashed first.
@@ -113,8 +117,8 @@ def reseed():
     tempfile._name_sequence = None  # its generator is made anew on next use
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        seed = os.urandom(64)
-        numpy_random.seed([int.from_bytes(seed[i : i + 4], "little") for i in range(0, 64, 4)])
+        # The whole state instead of a seed: seeding goes through a dozen array operations.
+        numpy_random.set_state(("MT19937", _MT19937_STATE.unpack(os.urandom(_MT19937_STATE.size)), 624))
     ssl = sys.modules.get("ssl")
     if ssl is not None:
         ssl.RAND_add(os.urandom(64), 64.0)
