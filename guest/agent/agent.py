@@ -197,7 +197,12 @@ class Agent:
         self.epoch = identity.epoch
         self._identity = identity
         self.surroundings.take(identity)
-        self.contexts.reseed(RESEED_WAIT_S, self._reseeded)
+        # Guest code that was frozen finds the right time and the new names when it goes on.
+        self.surroundings.groups.thaw()
+        if identity.renew:
+            self.contexts.reseed(RESEED_WAIT_S, self._reseeded)
+        else:
+            self._reseeded()
 
     def _reseeded(self):
         identity, self._identity = self._identity, None

@@ -2,6 +2,8 @@
 
 A group is named by its mark. `open` comes before its first process, `join` before that process runs guest code, `close` when nothing
 more is asked of the group: what still runs in it then goes on.
+
+All groups can be frozen together, and stay so until they are thawed: while a machine is copied, and until a copy has its identity.
 """
 
 import os
@@ -9,7 +11,7 @@ import signal
 
 from .system import processes, signal_process
 
-_ROOT = "/sys/fs/cgroup"
+_ROOT = "/sys/fs/cgroup/user"
 
 
 class ControlGroups:
@@ -17,6 +19,10 @@ class ControlGroups:
 
     def __init__(self):
         self._closed = []
+
+    def prepare(self):
+        """Once, before the first is opened."""
+        os.mkdir(_ROOT, 0o755)
 
     def environment(self, mark):
         """What the environment of its processes must hold."""
@@ -42,6 +48,19 @@ class ControlGroups:
         self._closed.append(mark)
         self._closed = [closed for closed in self._closed if not _removed(f"{_ROOT}/{closed}")]
 
+    def freeze(self):
+        """Begin to; see `frozen`."""
+        _write(f"{_ROOT}/cgroup.freeze", b"1")
+
+    def thaw(self):
+        """Where nothing is frozen, nothing happens."""
+        _write(f"{_ROOT}/cgroup.freeze", b"0")
+
+    def frozen(self):
+        """Whether nothing of guest code runs any more."""
+        with open(f"{_ROOT}/cgroup.events", "rb", buffering=0) as file:
+            return b"frozen 1" in file.read(4096)
+
 
 class ScannedGroups:
     """On a developer's host, for tests: a mark in the environment, and /proc. Guest code that drops the mark and its parent escapes."""
@@ -64,6 +83,16 @@ class ScannedGroups:
 
     def close(self, mark):
         """Nothing to close."""
+
+    def freeze(self):
+        """Nothing is frozen here."""
+
+    def thaw(self):
+        """Nothing is frozen here."""
+
+    def frozen(self):
+        """So that tests can go on."""
+        return True
 
     def end(self, leader, mark):
         """SIGKILL to `leader`, its session, its descendants, and whoever carries the mark; until none is left."""

@@ -31,7 +31,7 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 class Identity:
     """The parsed payload of IDENTIFY."""
 
-    __slots__ = ("epoch", "key", "challenge", "entropy", "unix_time_ns", "hostname", "machine_id")
+    __slots__ = ("epoch", "key", "challenge", "entropy", "unix_time_ns", "hostname", "machine_id", "renew")
 
     @classmethod
     def parse(cls, message):
@@ -40,6 +40,7 @@ class Identity:
         self.epoch = message.get("epoch")
         self.hostname = message.get("hostname")
         self.machine_id = message.get("machineId")
+        self.renew = message.get("renew")
         time_text = message.get("unixTimeNs")
         if type(self.epoch) is not int or self.epoch < 1:
             raise ProtocolError("IDENTIFY: epoch")
@@ -47,6 +48,8 @@ class Identity:
             raise ProtocolError("IDENTIFY: hostname")
         if type(self.machine_id) is not str or len(self.machine_id) != 32 or not _HEXADECIMAL.issuperset(self.machine_id):
             raise ProtocolError("IDENTIFY: machineId")
+        if type(self.renew) is not bool:
+            raise ProtocolError("IDENTIFY: renew")
         if type(time_text) is not str or not 0 < len(time_text) <= 19 or not time_text.isdecimal():
             raise ProtocolError("IDENTIFY: unixTimeNs")
         self.unix_time_ns = int(time_text)

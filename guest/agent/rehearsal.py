@@ -66,5 +66,6 @@ def _identify_payload():
             "unixTimeNs": str(time.time_ns()),
             "hostname": "bulkhead",
             "machineId": "0" * 32,
+            "renew": True,
         }
     )

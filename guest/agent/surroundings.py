@@ -34,6 +34,7 @@ class Machine:
         os.umask(0o022)
         _write_proc("/proc/self/oom_score_adj", "-1000")
         self._kernel = identity.Kernel()
+        self.groups.prepare()
         os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, 0, -20)
 

@@ -4,8 +4,12 @@ import ctypes
 import mmap
 import os
 import signal
+import time
 
 from .stream import Stream
+
+_FREEZE_WAIT_S = 1.0
+_FREEZE_POLL_S = 0.002
 _M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 _HEAP_SPARE_BYTES = 1_048_576
 # Left to the kernel while the rest of the free memory is zeroed, so that it need not take back what has been warmed.
@@ -183,7 +187,34 @@ class Settle(Child):
             super().begin()
 
 
+class Freeze(Stream):
+    """`freeze`: no guest code runs from its answer to the next identity."""
+
+    def __init__(self, agent, number):
+        super().__init__(agent, number)
+        self._groups = agent.surroundings.groups
+        self._deadline = 0.0
+
+    def begin(self):
+        """Soon: who waits for a disk is frozen when it is done."""
+        self._deadline = time.monotonic() + _FREEZE_WAIT_S
+        self._groups.freeze()
+        self._look()
+
+    def _look(self):
+        if not self.open:
+            return
+        if self._groups.frozen():
+            self.finish({})
+        elif time.monotonic() < self._deadline:
+            self.agent.loop.call_later(_FREEZE_POLL_S, lambda: self.agent.guarded(self, self._look))
+        else:
+            self._groups.thaw()
+            self.fail("busy", "a process cannot be stopped")
+
+
 OPERATIONS = {
+    "freeze": lambda agent, number, message: Freeze(agent, number),
     "info": lambda agent, number, message: Info(agent, number),
     "settle": lambda agent, number, message: Settle(agent, number),
 }

@@ -82,7 +82,7 @@ class Host:
     def send(self, kind, flags, stream, payload=b"", epoch=None):
         self.socket.sendall(HEADER.pack(len(payload), kind, flags, self.epoch if epoch is None else epoch, stream) + payload)
 
-    def identify(self):
+    def identify(self, renew=True):
         epoch = self.epoch + 1
         key, challenge = os.urandom(32), os.urandom(32)
         message = {
@@ -93,6 +93,7 @@ class Host:
             "unixTimeNs": str(time.time_ns()),
             "hostname": "ses-test",
             "machineId": "0" * 32,
+            "renew": renew,
         }
         self.send(IDENTIFY, 0, 0, json.dumps(message).encode())
         self.epoch = epoch

@@ -50,6 +50,16 @@ export const errorCatalogue = {
   image_build_failed: { status: 503, retry: 'after', title: 'The guest image could not be built', exitCode: 76 },
   image_missing: { status: 503, retry: 'never', title: 'There is no such guest image on this host', exitCode: 76 },
   template_failed: { status: 503, retry: 'after', title: 'The template could not be made', exitCode: 77 },
+  snapshot_invalid: { status: 500, retry: 'never', title: 'The snapshot is damaged or not this one', exitCode: 79 },
+  snapshot_incompatible: {
+    status: 409,
+    retry: 'never',
+    title: 'The snapshot was made by something that is not here',
+    exitCode: 79,
+  },
+  key_unavailable: { status: 503, retry: 'after', title: 'A key is missing or does not fit', exitCode: 80 },
+  store_unavailable: { status: 503, retry: 'after', title: 'The store does not answer', exitCode: 81 },
+  data_dir_busy: { status: 409, retry: 'after', title: 'Another process works with this data directory', exitCode: 82 },
   disk_full: { status: 507, retry: 'after', title: 'The host has no space left', exitCode: 78 },
   internal: { status: 500, retry: 'after', title: 'Bulkhead failed', exitCode: 70 },
 } as const;

@@ -6,6 +6,7 @@ export const idPrefixes = {
   session: 'ses',
   turn: 'trn',
   machine: 'mch',
+  snapshot: 'snp',
   template: 'tpl',
   image: 'img',
 } as const;
@@ -17,6 +18,7 @@ export type TenantId = Id<'tenant'>;
 export type SessionId = Id<'session'>;
 export type TurnId = Id<'turn'>;
 export type MachineId = Id<'machine'>;
+export type SnapshotId = Id<'snapshot'>;
 export type TemplateId = Id<'template'>;
 export type ImageId = Id<'image'>;
 

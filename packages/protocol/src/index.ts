@@ -4,6 +4,7 @@ export {
   type ImageId,
   type MachineId,
   type SessionId,
+  type SnapshotId,
   type TemplateId,
   type TenantId,
   type TurnId,
@@ -22,7 +23,7 @@ export {
   errorCatalogue,
   errorEntry,
 } from './errors.ts';
-export { limits } from './limits.ts';
+export { type TimeLimits, defaultTimeLimits, limits, timeLimitsMaximum, timeLimitsMinimum } from './limits.ts';
 export { type Size, type SizeName, defaultSize, sizeNames, sizes } from './sizes.ts';
 export { type Accelerator, type Tier, accelerators, tiers } from './tiers.ts';
 export { type SessionState, canTransition, sessionStates, sessionTransitions } from './session-states.ts';

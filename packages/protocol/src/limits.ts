@@ -17,6 +17,8 @@ export const limits = {
   /** From the kill to the destruction of a machine that does not confirm it. */
   killGraceMs: 10_000,
   launchTimeoutMs: 10_000,
+  /** Children of one fork. */
+  forksMaxCount: 100,
   /** Streams open at once on one channel. */
   streamsMaxCount: 64,
   contextsMaxCount: 16,
@@ -25,3 +27,18 @@ export const limits = {
   fileListMaxCount: 10_000,
   traceDepthMaxCount: 200,
 } as const;
+
+/** How long a session may do nothing, sleep, and live. */
+export interface TimeLimits {
+  /** Without a turn, a command or a transfer; then it is suspended, or terminated where there is nothing to suspend it to. */
+  readonly idleMs: number;
+  /** Asleep; then it is terminated. */
+  readonly sleepMs: number;
+  /** From its creation, awake or asleep; then it is terminated, when the turn that runs has ended. */
+  readonly lifetimeMs: number;
+}
+
+export const defaultTimeLimits: TimeLimits = { idleMs: 1_800_000, sleepMs: 28_800_000, lifetimeMs: 28_800_000 };
+/** What may be asked for. */
+export const timeLimitsMinimum: TimeLimits = { idleMs: 1_000, sleepMs: 1_000, lifetimeMs: 1_000 };
+export const timeLimitsMaximum: TimeLimits = { idleMs: 86_400_000, sleepMs: 2_592_000_000, lifetimeMs: 2_592_000_000 };

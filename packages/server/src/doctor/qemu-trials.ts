@@ -2,7 +2,7 @@
 
 import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { openCgroups } from '../runtimes/qemu/cgroups.ts';
-import { createMemory, sealMemory } from '../runtimes/qemu/host-calls.ts';
+import { createMemory, sealMemory } from '../lib/host-calls.ts';
 
 /** Whether the runtime could make a control group with its limits and remove it. */
 export async function tryCgroups(): Promise<boolean> {

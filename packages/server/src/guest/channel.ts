@@ -24,6 +24,9 @@ export function openGuest(stream: Duplex, options: GuestOptions = {}): Guest {
   const { controlTimeoutMs, slowTimeoutMs } = mux.timeouts;
   return {
     ended: mux.ended,
+    get activeAtUnixMs() {
+      return mux.activeAtUnixMs;
+    },
     hello: (call) => mux.hello(call),
     identify: (identity, call) => mux.identify(identity, call),
     ping: (call) => mux.ping(call),
@@ -52,6 +55,7 @@ export function openGuest(stream: Duplex, options: GuestOptions = {}): Guest {
     async settle(call) {
       await mux.call({ op: 'settle', parameters: {}, result: nothingSchema, lanes: [] }, slowTimeoutMs, call);
     },
+    freeze: () => mux.freeze(),
     [Symbol.asyncDispose]: () => mux.close(),
   };
 }

@@ -7,6 +7,8 @@ export interface Identity {
   readonly key: Uint8Array;
   readonly hostname: string;
   readonly machineId: string;
+  /** Whether generators in user space take new seeds: yes for every copy; a session that wakes goes on with its own. */
+  readonly renew: boolean;
 }
 
 export interface Confirmation {
@@ -118,6 +120,8 @@ export interface ChannelEnd {
 export interface Guest extends AsyncDisposable {
   /** Settles once. Never rejects. */
   readonly ended: Promise<ChannelEnd>;
+  /** When the host last had an operation under way: now, while there is one. */
+  readonly activeAtUnixMs: number;
   /** Resolves when the agent has said HELLO; only while a template is made. */
   hello(options?: CallOptions): Promise<void>;
   identify(identity: Identity, options?: CallOptions): Promise<Confirmation>;
@@ -149,4 +153,9 @@ export interface Guest extends AsyncDisposable {
     options?: CallOptions,
   ): Promise<{ readonly memoryFreeBytes: number; readonly scratchFreeBytes: number; readonly processes: number }>;
   settle(options?: CallOptions): Promise<void>;
+  /**
+   * Stops all guest code, and the channel with it, until the next `identify`; what runs on then finds the right time.
+   * Errors: `state_conflict` while an operation is under way; the guest's own when a process cannot be stopped.
+   */
+  freeze(): Promise<void>;
 }

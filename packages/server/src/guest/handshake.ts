@@ -17,7 +17,7 @@ export interface Challenge {
 
 /** What to send to a guest that shall become `identity`, and what it must answer. */
 export function makeChallenge(identity: Identity): Challenge {
-  const { epoch, key, hostname, machineId } = identity;
+  const { epoch, key, hostname, machineId, renew } = identity;
   if (!Number.isInteger(epoch) || epoch < 1 || epoch > channelLimits.epochMax || key.length !== 32) {
     throw new BulkheadError('invalid_request', 'An identity has an epoch from 1 to 65,535 and a key of 32 bytes');
   }
@@ -39,6 +39,7 @@ export function makeChallenge(identity: Identity): Challenge {
           unixTimeNs: String(BigInt(Math.round(unixMs * 1000)) * 1000n),
           hostname,
           machineId,
+          renew,
         }),
       ),
   };

@@ -25,7 +25,7 @@ import type { CallOptions, ChannelEnd, Confirmation, Identity } from './guest.ts
 import { cancelledError, endError, throwIfCancelled } from './guest-errors.ts';
 import { type Challenge, checkConfirm, makeChallenge } from './handshake.ts';
 import { parseMessage } from './json.ts';
-import { helloSchema } from './messages.ts';
+import { helloSchema, nothingSchema } from './messages.ts';
 import { ChannelStream, type StreamLink, type StreamSpec } from './stream.ts';
 
 interface Handshake {
@@ -61,6 +61,7 @@ export class Mux implements StreamLink {
   #refilling = false;
   #paused = false;
   #inputEnded = false;
+  #activeAtUnixMs = 0;
 
   constructor(duplex: Duplex, clock: Clock, timeouts: ChannelTimeouts) {
     this.#duplex = duplex;
@@ -81,6 +82,10 @@ export class Mux implements StreamLink {
 
   // For callers.
 
+  get activeAtUnixMs(): number {
+    return this.#streams.size > 0 ? this.clock.unixMs() : this.#activeAtUnixMs;
+  }
+
   async hello(options: CallOptions = {}): Promise<void> {
     await this.#untilCancelled('hello', this.#hello.promise, options.signal);
   }
@@ -89,7 +94,7 @@ export class Mux implements StreamLink {
     throwIfCancelled('identify', options.signal);
     this.#throwIfEnded();
     const challenge = makeChallenge(identity);
-    const isFresh = !this.#confirmed && this.#epoch === 0;
+    const isFresh = this.#epoch === 0;
     if (this.#handshake !== undefined || this.#streams.size > 0 || (!isFresh && identity.epoch !== this.#epoch + 1)) {
       throw new BulkheadError(
         'state_conflict',
@@ -144,6 +149,18 @@ export class Mux implements StreamLink {
     return stream;
   }
 
+  /** The last operation of an epoch. */
+  async freeze(): Promise<void> {
+    if (this.#streams.size > 0 || this.#pings.size > 0) {
+      throw new BulkheadError('state_conflict', 'Something is under way in this session', {
+        hint: 'Wait until transfers and commands have ended, or end them.',
+      });
+    }
+    const stream = this.open({ op: 'freeze', parameters: {}, result: nothingSchema, lanes: [] });
+    this.#confirmed = false;
+    await this.settle(stream, this.timeouts.controlTimeoutMs);
+  }
+
   /** The outcome of a stream, or `cancelled` as soon as the signal says so; the stream then ends on its own. */
   async settle<Result>(stream: ChannelStream<Result>, timeoutMs: number, signal?: AbortSignal): Promise<Result> {
     const { op } = stream.spec;
@@ -184,7 +201,8 @@ export class Mux implements StreamLink {
 
   #throwIfNotReady(): void {
     this.#throwIfEnded();
-    if (!this.#confirmed) throw new BulkheadError('state_conflict', 'The machine has no confirmed identity yet');
+    if (!this.#confirmed)
+      throw new BulkheadError('state_conflict', 'The machine has no confirmed identity at the moment');
   }
 
   /** Ends the channel; only the first reason counts. */
@@ -341,6 +359,7 @@ export class Mux implements StreamLink {
         const stream = this.#stream(header);
         stream.receiveClose(payload);
         this.#streams.delete(stream.id);
+        this.#activeAtUnixMs = this.clock.unixMs();
         return;
       }
       case frameTypes.pong:

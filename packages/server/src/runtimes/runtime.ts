@@ -1,8 +1,9 @@
 // The runtime contract: what makes machines. Small and honest: what a runtime cannot do it says in `capabilities` and refuses
 // with `unsupported`; nothing above this file asks which runtime it talks to.
 
-import type { Accelerator, MachineId, SessionId, SizeName, TenantId, Tier } from '@bulkhead/protocol';
+import type { Accelerator, MachineId, SessionId, SizeName, SnapshotId, TenantId, Tier } from '@bulkhead/protocol';
 import type { Guest } from '../guest/guest.ts';
+import type { SnapshotKind } from '../snapshots/sealed-file.ts';
 
 export const runtimeNames = ['qemu', 'fake'] as const;
 export type RuntimeName = (typeof runtimeNames)[number];
@@ -39,6 +40,44 @@ export interface MachineExit {
   readonly detail: string;
 }
 
+/** Where a machine is written to: an open file, and the key that seals it. The caller keeps both. */
+export interface SnapshotTarget {
+  readonly fd: number;
+  readonly key: Uint8Array;
+  readonly snapshot: SnapshotId;
+  readonly kind: SnapshotKind;
+  readonly createdAtUnixMs: number;
+}
+
+/** What a snapshot turned out to be. */
+export interface SnapshotFacts {
+  readonly bytes: number;
+  /** Memory that differs from the template's, and what lay on the scratch disk. */
+  readonly memoryBytes: number;
+  readonly scratchBytes: number;
+  /** The identity in force in it. */
+  readonly epoch: number;
+  readonly templateDigest: string;
+  /** How long the machine stood still for it so far. */
+  readonly pausedMs: number;
+}
+
+/** A snapshot to make a machine from, and whose it has to be: anything else is refused. */
+export interface SnapshotSource {
+  readonly fd: number;
+  readonly key: Uint8Array;
+  readonly snapshot: SnapshotId;
+  readonly tenant: TenantId;
+  readonly session: SessionId;
+  readonly epoch: number;
+}
+
+export interface RestoreOptions {
+  /** The same session again, with its generators as they were, or a copy that must differ from all others. */
+  readonly renew: boolean;
+  readonly signal?: AbortSignal;
+}
+
 /** A launched, confirmed, unique machine. Disposal destroys it and returns when it is provably gone. */
 export interface Machine extends AsyncDisposable {
   readonly id: MachineId;
@@ -52,6 +91,17 @@ export interface Machine extends AsyncDisposable {
   readonly exited: Promise<MachineExit>;
   /** Process ids on the host that belong to this machine, the VMM's own first; for audit and tests. */
   readonly hostPids: readonly number[];
+  /** Identities that it has had, those before a suspension included. */
+  readonly epoch: number;
+  /** Bytes of memory that are its own. */
+  touchedBytes(): Promise<number>;
+  /**
+   * Stops the machine and writes it out. It stands still until `resume` or `destroy`; when it cannot be written, it goes on by itself.
+   * Errors: `state_conflict` while an operation is under way, `disk_full`, `unsupported`, and those of the guest.
+   */
+  capture(target: SnapshotTarget): Promise<SnapshotFacts>;
+  /** Lets a captured machine go on, in a new epoch, with the clock set. */
+  resume(): Promise<void>;
   /** Ends the machine for a reason; idempotent; returns when it is gone. */
   destroy(reason: MachineExit['reason'], detail: string): Promise<void>;
 }
@@ -74,6 +124,11 @@ export interface Runtime extends AsyncDisposable {
    * Errors: `launch_failed`, `launch_timeout`, `capacity_exhausted`, `cancelled`.
    */
   launch(spec: LaunchSpec, options?: { readonly signal?: AbortSignal }): Promise<Machine>;
+  /**
+   * A machine from a snapshot, for the session that was captured or for another. Errors: as `launch`; `snapshot_invalid` for one that is damaged or
+   * somebody else's, `snapshot_incompatible` when its template or VMM is not here any more, `unsupported`.
+   */
+  restore(spec: LaunchSpec, source: SnapshotSource, options: RestoreOptions): Promise<Machine>;
   /** Milliseconds that a machine takes without whatever `launch` saves; for the benchmarks, where a runtime can tell. */
   measureColdBoot?(size: SizeName): Promise<number>;
   /** Every machine that this host has, whoever made it. */

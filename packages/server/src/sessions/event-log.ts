@@ -62,6 +62,7 @@ export class EventLog {
   #waiting: { stream: OutputStream; text: string; bytes: number } | undefined;
   #lastSealMs = Number.NEGATIVE_INFINITY;
   #cancelSeal: (() => void) | undefined;
+  #closed = false;
   #ended = false;
   #changed = Promise.withResolvers<void>();
 
@@ -80,7 +81,7 @@ export class EventLog {
   }
 
   appendOutput(stream: OutputStream, bytes: Uint8Array): void {
-    if (this.#ended) return;
+    if (this.#closed) return;
     const room = Math.max(0, this.#bounds.turnOutputMaxBytes - this.#outputBytes);
     const kept = bytes.length <= room ? bytes : bytes.subarray(0, room);
     this.#dropped[stream] += bytes.length - kept.length;
@@ -93,7 +94,7 @@ export class EventLog {
   }
 
   appendResult(type: 'result' | 'display', data: MimeBundle, sizeBytes: number): void {
-    if (this.#ended) return;
+    if (this.#closed) return;
     const fits =
       sizeBytes <= this.#bounds.resultMaxBytes &&
       this.#resultBytes + sizeBytes <= this.#bounds.turnResultsMaxBytes &&
@@ -109,7 +110,7 @@ export class EventLog {
   }
 
   appendException(exception: GuestException): void {
-    if (this.#ended) return;
+    if (this.#closed) return;
     this.#seal();
     const sizeBytes = exceptionSizeBytes(exception);
     if (!this.#hasRoom() || this.#resultBytes + sizeBytes > this.#bounds.turnResultsMaxBytes) {
@@ -120,9 +121,12 @@ export class EventLog {
     this.#push({ type: 'exception', exception });
   }
 
-  /** The last event; later appends are ignored. `guestDropped` is undefined when the guest gave no account. */
-  end(outcome: TurnOutcome, guestDropped: GuestDropped | undefined): void {
-    if (this.#ended) return;
+  /**
+   * Takes no more, and answers with all events, the last one too, which readers do not see before `end`. `guestDropped` is undefined when the guest gave
+   * no account.
+   */
+  close(outcome: TurnOutcome, guestDropped: GuestDropped | undefined): readonly TurnEvent[] {
+    if (this.#closed) return this.#events;
     this.#flushDecoders();
     this.#seal();
     const dropped = {
@@ -136,6 +140,13 @@ export class EventLog {
       const droppedBytes = dropped[stream];
       if (droppedBytes > 0) this.#push({ type: 'truncated', stream, droppedBytes, exact });
     }
+    this.#closed = true;
+    return [...this.#events, { type: 'end', outcome, seq: this.#events.length + 1 }];
+  }
+
+  /** The last event, after `close`. */
+  end(outcome: TurnOutcome): void {
+    if (this.#ended) return;
     this.#ended = true;
     this.#push({ type: 'end', outcome });
   }

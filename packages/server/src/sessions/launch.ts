@@ -3,11 +3,13 @@
 
 import { BulkheadError } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
-import type { LaunchSpec, Machine, Runtime } from '../runtimes/runtime.ts';
+import type { LaunchSpec, Machine, Runtime, SnapshotSource } from '../runtimes/runtime.ts';
 
 export interface LaunchOptions {
   readonly runtime: Runtime;
   readonly spec: LaunchSpec;
+  /** What the machine is made from; a template when there is none. `renew`: it is a copy. */
+  readonly snapshot?: { readonly source: SnapshotSource; readonly renew: boolean };
   readonly clock: Clock;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
@@ -52,7 +54,10 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
         }),
       ),
     );
-    return await runtime.launch(spec, { signal: inner.signal });
+    const call = { signal: inner.signal };
+    return options.snapshot === undefined
+      ? await runtime.launch(spec, call)
+      : await runtime.restore(spec, options.snapshot.source, { ...call, renew: options.snapshot.renew });
   };
 
   if (signal.aborted) onAbort();

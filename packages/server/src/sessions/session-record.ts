@@ -8,8 +8,10 @@ import {
   type SessionId,
   type SessionState,
   type SizeName,
+  type SnapshotId,
   type TenantId,
   type Tier,
+  type TimeLimits,
   type TurnId,
   canTransition,
 } from '@bulkhead/protocol';
@@ -33,12 +35,34 @@ export interface SessionRecord {
   /** The turn that runs now. */
   readonly turn: TurnId | null;
   readonly turnCount: number;
+  /** The session that it was forked from. */
+  readonly parent: SessionId | null;
+  /** Identities that its machine has been given. */
+  readonly epoch: number;
+  /** What it sleeps in. */
+  readonly snapshot: SnapshotId | null;
+  readonly timeLimits: TimeLimits;
+  /** When the host last saw a turn, a command or a transfer of it end; the guest has no say. */
+  readonly activeAtUnixMs: number;
   /** Why the session failed. */
   readonly error: ErrorJson | null;
 }
 
 export type SessionChange = Partial<
-  Pick<SessionRecord, 'tier' | 'endedAtUnixMs' | 'machine' | 'bootId' | 'launch' | 'turn' | 'turnCount' | 'error'>
+  Pick<
+    SessionRecord,
+    | 'tier'
+    | 'endedAtUnixMs'
+    | 'machine'
+    | 'bootId'
+    | 'launch'
+    | 'turn'
+    | 'turnCount'
+    | 'epoch'
+    | 'snapshot'
+    | 'activeAtUnixMs'
+    | 'error'
+  >
 >;
 
 /** The record after a transition. Errors: `state_conflict` for a transition that the table does not have. */

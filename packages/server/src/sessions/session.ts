@@ -1,5 +1,6 @@
 // One session: its record, its machine while it has one, and the turns that can still be read. Whatever ends it first (a
-// caller, its machine, a failed launch) wins; everyone else is told what happened.
+// caller, its machine, a deadline, a failed launch) wins; everyone else is told what happened. What it does to its machine it does one
+// at a time: a state of its own for each keeps the others out.
 
 import {
   BulkheadError,
@@ -14,10 +15,20 @@ import {
 } from '@bulkhead/protocol';
 import type { CallOptions, Guest } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
-import type { Machine, MachineExit, Runtime } from '../runtimes/runtime.ts';
+import type {
+  Machine,
+  MachineExit,
+  Runtime,
+  SnapshotFacts,
+  SnapshotSource,
+  SnapshotTarget,
+} from '../runtimes/runtime.ts';
 import { type PendingLaunch, startLaunch } from './launch.ts';
 import { errorJson, exitReason, machineError } from './machine-error.ts';
+import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
 import { type SessionChange, type SessionRecord, isFinal, transition } from './session-record.ts';
+import { TimeLimit } from './time-limit.ts';
+import { TurnHistory } from './turn-history.ts';
 import { checkContext, checkLanguage, checkTurnRequest, defaultContext } from './turn-request.ts';
 import { RunningTurn, type Turn } from './turn.ts';
 
@@ -44,136 +55,301 @@ export interface SessionOptions {
   readonly runtime: Runtime;
   readonly clock: Clock;
   readonly record: SessionRecord;
+  /** Without them a session lives no longer than this process, and is not suspended. */
+  readonly journal?: SessionJournal;
+  readonly keeper?: SnapshotKeeper;
   readonly onTransition: (before: SessionRecord, after: SessionRecord) => void;
 }
 
-interface LaunchRequest {
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (message: string) => void;
+/** What a machine is made from when it is not a template. */
+export interface Origin {
+  readonly source: SnapshotSource;
+  readonly renew: boolean;
 }
 
-/** Finished turns that can still be read: at most so many, and at most so many bytes. */
-const turnsKeptMaxCount = 32;
-const turnsKeptMaxBytes = 67_108_864;
+export interface LaunchRequest extends CallOptions {
+  readonly onProgress?: (message: string) => void;
+  readonly origin?: Origin;
+}
+
+/** How long a caller waits for the store before it is told that the store is away. */
+const durableTimeoutMs = 10_000;
 
 export class Session {
   readonly #options: SessionOptions;
   readonly #giveUp = new AbortController();
-  readonly #turns = new Map<TurnId, RunningTurn>();
+  readonly #turns = new TurnHistory();
+  readonly #timeLimit: TimeLimit;
   #record: SessionRecord;
+  #saved: Promise<void> = Promise.resolve();
   #launched: Promise<void> = Promise.resolve();
   #launch: PendingLaunch | undefined;
   #machine: Machine | undefined;
   #turn: RunningTurn | undefined;
+  #suspending: Promise<SessionRecord> | undefined;
+  #waking: Promise<SessionRecord> | undefined;
+  /** A capture or a restore that is under way: a termination waits for its end. */
+  #atWork: Promise<unknown> = Promise.resolve();
   #termination: Promise<SessionRecord> | undefined;
 
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#record = options.record;
+    this.#timeLimit = new TimeLimit(options.clock, (expiry) => void this.#expire(expiry));
+    this.#timeLimit.show(this.#record);
   }
 
   get record(): SessionRecord {
     return this.#record;
   }
 
+  /** Resolves when everything so far is durable. Errors: `store_unavailable`, `state_conflict`. */
+  async durable(): Promise<void> {
+    const late = Promise.withResolvers<never>();
+    const cancel = this.#options.clock.after(durableTimeoutMs, () =>
+      late.reject(
+        new BulkheadError('store_unavailable', 'The store does not answer; what was asked for may still be done.', {
+          hint: 'Look at the session again in a moment.',
+        }),
+      ),
+    );
+    try {
+      await Promise.race([this.#saved, late.promise]);
+    } finally {
+      cancel();
+    }
+  }
+
   /** Launches the machine: once, before anything else. Rejects with why there is none; the session is then final. */
   launch(options: LaunchRequest): Promise<void> {
-    const launched = this.#launchMachine(options);
+    const launched = this.#launchFirst(options);
     this.#launched = launched.catch(() => undefined);
     return launched;
   }
 
-  async #launchMachine(options: LaunchRequest): Promise<void> {
-    const { runtime, clock } = this.#options;
-    const { id: session, tenant, size } = this.#record;
-    const signals = [this.#giveUp.signal, ...(options.signal === undefined ? [] : [options.signal])];
-    this.#launch = startLaunch({
-      runtime,
-      clock,
-      spec: { tenant, session, size },
-      timeoutMs: limits.launchTimeoutMs,
-      signal: AbortSignal.any(signals),
-      ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
-    });
+  async #launchFirst(options: LaunchRequest): Promise<void> {
     let machine: Machine;
     try {
-      machine = await this.#launch.machine;
+      machine = await this.#launchMachine(options);
     } catch (error) {
       if (this.#record.state === 'creating') this.#fail(errorJson(error));
       throw BulkheadError.is(error)
         ? error
         : new BulkheadError('launch_failed', 'The machine could not be launched.', { cause: error });
     }
-    if (this.#record.state !== 'creating') {
-      // Terminated in the moment between the machine's arrival and this line.
-      await machine.destroy('destroyed', 'the session was terminated while it was created');
+    await this.#adopt(machine, 'creating', {});
+  }
+
+  async #launchMachine({ signal, onProgress, origin }: LaunchRequest): Promise<Machine> {
+    const { runtime, clock } = this.#options;
+    const { id: session, tenant, size } = this.#record;
+    await this.durable();
+    this.#launch = startLaunch({
+      runtime,
+      clock,
+      spec: { tenant, session, size },
+      timeoutMs: limits.launchTimeoutMs,
+      signal: AbortSignal.any([this.#giveUp.signal, ...(signal === undefined ? [] : [signal])]),
+      ...(origin === undefined ? {} : { snapshot: origin }),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    });
+    return await this.#launch.machine;
+  }
+
+  /** The machine is the session's from here on; unless the session went somewhere else meanwhile. */
+  async #adopt(machine: Machine, from: SessionState, change: SessionChange): Promise<void> {
+    if (this.#record.state !== from) {
+      await machine.destroy('destroyed', 'the session was terminated meanwhile');
       throw this.#endedError();
     }
     this.#machine = machine;
-    this.#to('ready', { tier: machine.tier, machine: machine.id, bootId: machine.bootId, launch: machine.timings });
-    void machine.exited.then((exit) => this.#machineExited(exit));
-    void machine.guest.ended.then((end) => this.#destroyMachine(exitReason(end), end.detail));
+    void machine.exited.then((exit) => this.#machineExited(machine, exit));
+    void machine.guest.ended.then((end) => machine.destroy(exitReason(end), end.detail).catch(() => undefined));
+    this.#to('ready', {
+      ...change,
+      tier: machine.tier,
+      machine: machine.id,
+      bootId: machine.bootId,
+      launch: machine.timings,
+      epoch: machine.epoch,
+      activeAtUnixMs: this.#options.clock.unixMs(),
+    });
+    await this.durable();
   }
 
   /** Errors: `invalid_request`, `limit_exceeded`, `state_conflict` while another turn runs, `session_ended`, `cancelled`. */
   startTurn(request: TurnRequest, options: CallOptions = {}): Turn {
     const checked = checkTurnRequest(request);
-    const machine = this.#usableMachine();
-    if (this.#record.state === 'busy') {
-      throw new BulkheadError('state_conflict', 'A turn is running in this session.', {
-        hint: 'A session runs one turn at a time: wait for its end, or interrupt it.',
-        details: { state: 'busy', turn: this.#record.turn },
-      });
-    }
+    const machine = this.#idleMachine();
     const { signal } = options;
     if (signal?.aborted === true) throw new BulkheadError('cancelled', 'The turn was cancelled before it started.');
+    const { journal, clock } = this.#options;
     const onAbort = (): void => turn.interrupt();
     const turn: RunningTurn = new RunningTurn({
       sessionId: this.#record.id,
       request: checked,
       machine,
-      clock: this.#options.clock,
+      clock,
+      ...(journal === undefined
+        ? {}
+        : {
+            keep: (events, outcome) =>
+              journal.endTurn({ id: turn.id, session: this.#record, request: checked }, events, outcome),
+          }),
       onSettled: (outcome) => {
         signal?.removeEventListener('abort', onAbort);
         this.#turnSettled(outcome);
       },
     });
     this.#turn = turn;
-    this.#turns.set(turn.id, turn);
-    this.#forgetOldTurns();
+    this.#turns.add(turn);
     this.#to('busy', { turn: turn.id, turnCount: this.#record.turnCount + 1 });
-    turn.start();
+    if (journal === undefined) turn.start();
+    else {
+      const intent = { id: turn.id, session: this.#record, request: checked };
+      this.durable()
+        .then(() => journal.startTurn(intent))
+        .then(
+          () => turn.start(),
+          (error: unknown) => turn.fail(error),
+        );
+    }
     if (!turn.ended) signal?.addEventListener('abort', onAbort, { once: true });
     return turn;
   }
 
   /** A turn that runs or whose events are still kept. Errors: `not_found`. */
   turn(id: TurnId): Turn {
-    const turn = this.#turns.get(id);
-    if (turn === undefined) throw new BulkheadError('not_found', `There is no turn ${id} in this session.`);
-    return turn;
+    return this.#turns.get(id);
   }
 
   /** Ends the interpreter of a context; the next turn starts a new one. Errors: `state_conflict` during a turn. */
   async restartContext(language: Language, context: string = defaultContext, options: CallOptions = {}): Promise<void> {
     checkLanguage(language);
     checkContext(context);
-    const machine = this.#usableMachine();
-    if (this.#record.state === 'busy') {
-      throw new BulkheadError('state_conflict', 'A turn is running in this session.', {
-        hint: 'Interrupt it first.',
-        details: { state: 'busy', turn: this.#record.turn },
-      });
-    }
-    await machine.guest.restartContext(language, context, options);
+    await this.#idleMachine().guest.restartContext(language, context, options);
   }
 
-  /** Errors: `state_conflict` while the session is being created, `session_ended`. */
+  /** Errors: `state_conflict` while the session has no machine at hand, `session_ended`. */
   get guest(): SessionGuest {
     return this.#usableMachine().guest;
   }
 
-  /** Ends the session; idempotent, in every state. Returns when nothing of its machine is left. */
+  /** Writes the machine out and ends it; idempotent. Errors: `state_conflict`, `unsupported`, `session_ended`, and those of `Machine.capture`. */
+  suspend(): Promise<SessionRecord> {
+    if (this.#record.state === 'suspended') return Promise.resolve(this.#record);
+    this.#suspending ??= this.#work(this.#suspend()).finally(() => (this.#suspending = undefined));
+    return this.#suspending;
+  }
+
+  async #suspend(): Promise<SessionRecord> {
+    const keeper = this.#needKeeper();
+    const machine = this.#idleMachine();
+    this.#to('suspending', {});
+    const { tenant, id: session } = this.#record;
+    let stopped = false;
+    let kept: KeptSnapshot;
+    try {
+      await this.durable();
+      const what = { kind: 'suspend', name: null, unixMs: this.#options.clock.unixMs() } as const;
+      kept = await keeper.save({ tenant, session }, what, async (target) => {
+        const facts = await machine.capture(target);
+        stopped = true;
+        return facts;
+      });
+    } catch (error) {
+      if (this.#record.state !== 'suspending') throw this.#endedError();
+      if (stopped) await machine.resume();
+      this.#to('ready', { epoch: machine.epoch });
+      throw error;
+    }
+    if (this.#record.state !== 'suspending') throw this.#endedError();
+    this.#machine = undefined;
+    this.#to('suspended', {
+      snapshot: kept.id,
+      epoch: kept.epoch,
+      machine: null,
+      activeAtUnixMs: this.#options.clock.unixMs(),
+    });
+    // The machine goes when it is certain that the session can do without it.
+    await this.#saved;
+    await machine.destroy('destroyed', 'the session was suspended');
+    return this.#record;
+  }
+
+  /** A machine for a suspended session; idempotent. Errors: `state_conflict`, `session_ended`, those of `Runtime.restore`: it then stays suspended. */
+  wake(options: LaunchRequest = {}): Promise<SessionRecord> {
+    if (this.#record.state === 'ready' || this.#record.state === 'busy') return Promise.resolve(this.#record);
+    this.#waking ??= this.#work(this.#wake(options)).finally(() => (this.#waking = undefined));
+    return this.#waking;
+  }
+
+  async #wake(options: LaunchRequest): Promise<SessionRecord> {
+    if (isFinal(this.#record) || this.#record.state === 'terminating') throw this.#endedError();
+    if (this.#record.state !== 'suspended') throw this.#busyError();
+    const keeper = this.#needKeeper();
+    const { tenant, id: session, snapshot } = this.#record;
+    if (snapshot === null) throw new BulkheadError('internal', 'A suspended session has no snapshot.');
+    this.#to('resuming', {});
+    try {
+      await using opened = await keeper.open({ tenant, session }, snapshot);
+      const machine = await this.#launchMachine({ ...options, origin: { source: opened.source, renew: false } });
+      await this.#adopt(machine, 'resuming', { snapshot: null });
+    } catch (error) {
+      if (this.#is('resuming')) this.#to('suspended', {});
+      throw error;
+    }
+    // It can be restored once: what it has become since is more than what lies there.
+    await keeper.remove({ tenant, session }, snapshot);
+    return this.#record;
+  }
+
+  /**
+   * Has the session stand still while `write` copies it, and go on. Errors: `state_conflict` during a turn or an operation, `session_ended`,
+   * those of `Machine.capture`.
+   */
+  capture<T>(write: (capture: (target: SnapshotTarget) => Promise<SnapshotFacts>) => Promise<T>): Promise<T> {
+    return this.#work(this.#capture(write));
+  }
+
+  async #capture<T>(write: (capture: (target: SnapshotTarget) => Promise<SnapshotFacts>) => Promise<T>): Promise<T> {
+    const machine = this.#idleMachine();
+    this.#to('capturing', {});
+    try {
+      await this.durable();
+      return await write(async (target) => {
+        const facts = await machine.capture(target);
+        await machine.resume();
+        return facts;
+      });
+    } finally {
+      if (this.#record.state === 'capturing') this.#to('ready', { epoch: machine.epoch });
+    }
+  }
+
+  /** Puts the session back to what a checkpoint of it holds. What it was until then goes only when it is there. */
+  restore(source: SnapshotSource, options: LaunchRequest = {}): Promise<SessionRecord> {
+    return this.#work(this.#restore(source, options));
+  }
+
+  async #restore(source: SnapshotSource, options: LaunchRequest): Promise<SessionRecord> {
+    const { state, snapshot } = this.#record;
+    const former = state === 'suspended' ? undefined : this.#idleMachine();
+    const { tenant, id: session } = this.#record;
+    this.#to('resuming', {});
+    try {
+      const machine = await this.#launchMachine({ ...options, origin: { source, renew: true } });
+      await this.#adopt(machine, 'resuming', { snapshot: null });
+    } catch (error) {
+      if (this.#is('resuming')) this.#to(former === undefined ? 'suspended' : 'ready', {});
+      throw error;
+    }
+    await former?.destroy('destroyed', 'the session was put back to a checkpoint');
+    if (snapshot !== null) await this.#options.keeper?.remove({ tenant, session }, snapshot);
+    return this.#record;
+  }
+
+  /** Ends the session; idempotent, in every state. Returns when nothing of its machine is left, and nothing that was kept of it can be read. */
   terminate(): Promise<SessionRecord> {
     this.#termination ??= this.#terminate();
     return this.#termination;
@@ -188,37 +364,117 @@ export class Session {
     await this.#launched;
     await this.#launch?.released;
     const failure = await this.#destroyMachine('destroyed', 'the session was terminated');
+    await this.#atWork;
+    const forgotten = await this.#forget();
     if (this.#record.state === 'terminating') {
-      if (failure === undefined) this.#to('terminated', { endedAtUnixMs: this.#options.clock.unixMs() });
-      else this.#fail(errorJson(failure));
+      if (failure === undefined && forgotten === undefined) this.#to('terminated', this.#ending());
+      else this.#fail(errorJson(failure ?? forgotten));
     }
+    await this.durable();
     return this.#record;
+  }
+
+  /** Lets go of a session that somebody else goes on with: its machine ends, what is kept stays. */
+  async release(): Promise<void> {
+    this.#timeLimit.stop();
+    await this.#destroyMachine('destroyed', 'the server stopped');
+    await this.#saved.catch(() => undefined);
+  }
+
+  /** One thing at a time, and a termination waits for it. */
+  #work<T>(work: Promise<T>): Promise<T> {
+    this.#atWork = work.catch(() => undefined);
+    return work;
+  }
+
+  async #expire(expiry: 'idle' | 'sleep' | 'lifetime'): Promise<void> {
+    const activeAtUnixMs = this.#machine?.guest.activeAtUnixMs ?? 0;
+    if (expiry === 'idle' && activeAtUnixMs > this.#record.activeAtUnixMs) {
+      this.#stillActive(activeAtUnixMs);
+      return;
+    }
+    if (expiry !== 'idle' || this.#options.keeper === undefined) {
+      await this.terminate().catch(() => undefined);
+      return;
+    }
+    // What cannot be suspended now is tried again after as long; its lifetime ends it at last.
+    await this.suspend().catch(() => {
+      if (this.#record.state === 'ready') this.#stillActive(this.#options.clock.unixMs());
+    });
+  }
+
+  #stillActive(activeAtUnixMs: number): void {
+    this.#record = { ...this.#record, activeAtUnixMs };
+    this.#timeLimit.show(this.#record);
+  }
+
+  #is(state: SessionState): boolean {
+    return this.#record.state === state;
+  }
+
+  #needKeeper(): SnapshotKeeper {
+    const { keeper } = this.#options;
+    if (keeper !== undefined) return keeper;
+    throw new BulkheadError('unsupported', 'This session cannot be suspended: nothing keeps it.', {
+      hint: 'Create it with `bulkhead session create`.',
+    });
   }
 
   #usableMachine(): Machine {
     const { state } = this.#record;
-    if (state === 'creating') {
-      throw new BulkheadError('state_conflict', 'The session is being created.', { details: { state } });
-    }
-    if (this.#machine === undefined || (state !== 'ready' && state !== 'busy')) throw this.#endedError();
+    if (isFinal(this.#record) || state === 'terminating') throw this.#endedError();
+    if (this.#machine === undefined || (state !== 'ready' && state !== 'busy')) throw this.#busyError();
     return this.#machine;
+  }
+
+  #idleMachine(): Machine {
+    const machine = this.#usableMachine();
+    if (this.#record.state === 'busy') throw this.#busyError();
+    return machine;
+  }
+
+  #busyError(): BulkheadError {
+    const { state, turn } = this.#record;
+    const [message, hint] = whyNot(state);
+    return new BulkheadError('state_conflict', message, {
+      hint,
+      details: { state, ...(turn === null ? {} : { turn }) },
+    });
   }
 
   #turnSettled(outcome: TurnOutcome): void {
     this.#turn = undefined;
     if (this.#record.state !== 'busy') return;
-    if (outcome.context !== 'gone') this.#to('ready', { turn: null });
+    const activeAtUnixMs = this.#options.clock.unixMs();
+    if (outcome.context !== 'gone') this.#to('ready', { turn: null, activeAtUnixMs });
     else this.#fail(outcome.error ?? { code: 'machine_lost', message: 'The machine ended unexpectedly.' });
   }
 
-  #machineExited(exit: MachineExit): void {
+  #machineExited(machine: Machine, exit: MachineExit): void {
+    if (machine !== this.#machine) return;
     if (this.#turn !== undefined) this.#turn.machineExited(exit);
     else if (!isFinal(this.#record) && this.#record.state !== 'terminating') this.#fail(machineError(exit).toJSON());
   }
 
   #fail(error: ErrorJson): void {
-    this.#to('failed', { error, turn: null, endedAtUnixMs: this.#options.clock.unixMs() });
+    this.#to('failed', { ...this.#ending(), error, turn: null });
     void this.#destroyMachine('crashed', error.message);
+    void this.#forget();
+  }
+
+  #ending(): SessionChange {
+    return { endedAtUnixMs: this.#options.clock.unixMs(), snapshot: null };
+  }
+
+  /** Never rejects, as `#destroyMachine`. What cannot be removed now the reconciler removes. */
+  async #forget(): Promise<unknown> {
+    const { tenant, id: session } = this.#record;
+    try {
+      await this.#options.keeper?.forget({ tenant, session });
+      return undefined;
+    } catch (error) {
+      return error;
+    }
   }
 
   /** Never rejects: answers with what went wrong, so that whoever waits can tell. */
@@ -234,28 +490,39 @@ export class Session {
   #endedError(): BulkheadError {
     const { state, error } = this.#record;
     const why: ErrorCode | null = error?.code ?? null;
-    return new BulkheadError(
-      'session_ended',
-      why === null ? 'The session was terminated.' : 'The session has failed.',
-      {
-        hint: 'Create another session.',
-        details: { state, reason: why },
-      },
-    );
-  }
-
-  #forgetOldTurns(): void {
-    let bytes = 0;
-    const newestFirst = [...this.#turns.values()].toReversed();
-    for (const [index, turn] of newestFirst.entries()) {
-      bytes += turn.log.sizeBytes;
-      if (turn.ended && (index >= turnsKeptMaxCount || bytes > turnsKeptMaxBytes)) this.#turns.delete(turn.id);
-    }
+    const message = why === null ? 'The session was terminated.' : 'The session has failed.';
+    return new BulkheadError('session_ended', message, {
+      hint: 'Create another session.',
+      details: { state, reason: why },
+    });
   }
 
   #to(state: SessionState, change: SessionChange): void {
     const before = this.#record;
-    this.#record = transition(before, state, change);
-    this.#options.onTransition(before, this.#record);
+    const after = transition(before, state, change);
+    this.#record = after;
+    this.#timeLimit.show(after);
+    const { journal } = this.#options;
+    if (journal !== undefined) {
+      this.#saved = this.#saved.then(() => journal.saveSession(after));
+      this.#saved.catch(() => this.#destroyMachine('destroyed', 'another server has taken the session'));
+    }
+    this.#options.onTransition(before, after);
+  }
+}
+
+function whyNot(state: SessionState): readonly [string, string] {
+  switch (state) {
+    case 'busy':
+      return [
+        'A turn is running in this session.',
+        'A session runs one turn at a time: wait for its end, or interrupt it.',
+      ];
+    case 'suspended':
+      return ['The session is suspended.', 'Resume it first.'];
+    case 'creating':
+      return ['The session is being created.', 'Wait until it is ready.'];
+    default:
+      return [`The session is ${state}.`, 'Wait until it is ready.'];
   }
 }

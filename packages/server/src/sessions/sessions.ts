@@ -13,22 +13,28 @@ import {
   type SessionId,
   type SizeName,
   type TenantId,
+  type TimeLimits,
   type TurnId,
   type TurnRequest,
   defaultSize,
+  limits,
   makeId,
   sizeNames,
 } from '@bulkhead/protocol';
 import type { CallOptions } from '../guest/guest.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import type { Runtime } from '../runtimes/runtime.ts';
+import { checkCheckpointName, checkTimeLimits } from './create-request.ts';
+import { openForkSource } from './fork-source.ts';
+import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
 import { type SessionRecord, isFinal } from './session-record.ts';
-import { Session, type SessionGuest } from './session.ts';
+import { type LaunchRequest, Session, type SessionGuest } from './session.ts';
 import type { Turn } from './turn.ts';
 
 export interface CreateSessionRequest {
   readonly tenant: TenantId;
   readonly size?: SizeName;
+  readonly timeLimits?: Partial<TimeLimits>;
 }
 
 export interface CreateSessionOptions extends CallOptions {
@@ -39,6 +45,9 @@ export interface CreateSessionOptions extends CallOptions {
 export interface SessionsOptions {
   readonly runtime: Runtime;
   readonly clock?: Clock;
+  /** Where sessions are kept beyond this process; without them they end with it. */
+  readonly journal?: SessionJournal;
+  readonly keeper?: SnapshotKeeper;
   /** Called after every transition, in order; must not throw. `before` is undefined for a new session. */
   readonly onTransition?: (before: SessionRecord | undefined, after: SessionRecord) => void;
 }
@@ -53,12 +62,16 @@ export interface SessionHandle extends AsyncDisposable {
   terminate(): Promise<SessionRecord>;
 }
 
+/** Children of one fork that are launched side by side. */
+const forksAtOnce = 4;
 /** Records of ended sessions that are still answered for. */
 const endedKeptMaxCount = 1000;
 
 export class Sessions implements AsyncDisposable {
   readonly #runtime: Runtime;
   readonly #clock: Clock;
+  readonly #journal: SessionJournal | undefined;
+  readonly #keeper: SnapshotKeeper | undefined;
   readonly #onTransition: (before: SessionRecord | undefined, after: SessionRecord) => void;
   readonly #sessions = new Map<SessionId, Session>();
   #closing: Promise<void> | undefined;
@@ -66,6 +79,8 @@ export class Sessions implements AsyncDisposable {
   constructor(options: SessionsOptions) {
     this.#runtime = options.runtime;
     this.#clock = options.clock ?? systemClock;
+    this.#journal = options.journal;
+    this.#keeper = options.keeper;
     this.#onTransition = options.onTransition ?? ((): void => undefined);
   }
 
@@ -93,37 +108,148 @@ export class Sessions implements AsyncDisposable {
     }
     if (this.#closing !== undefined) throw new BulkheadError('state_conflict', 'Bulkhead is closing.');
     const { runtime, tier } = this.#runtime.capabilities;
+    const timeLimits = checkTimeLimits(request.timeLimits);
+    return this.#begin({ tenant, size, runtime, tier, timeLimits, parent: null }, options);
+  }
+
+  #begin(
+    what: Pick<SessionRecord, 'tenant' | 'size' | 'runtime' | 'tier' | 'timeLimits' | 'parent'>,
+    options: LaunchRequest,
+  ): { readonly id: SessionId; readonly ready: Promise<SessionRecord> } {
+    const now = this.#clock.unixMs();
     const record: SessionRecord = {
+      ...what,
       id: makeId('session'),
-      tenant,
-      size,
-      runtime,
-      tier,
       state: 'creating',
       generation: 1,
-      createdAtUnixMs: this.#clock.unixMs(),
+      createdAtUnixMs: now,
+      activeAtUnixMs: now,
       endedAtUnixMs: null,
       machine: null,
       bootId: null,
       launch: null,
       turn: null,
       turnCount: 0,
+      epoch: 0,
+      snapshot: null,
       error: null,
     };
+    const session = this.#open(record);
+    this.#onTransition(undefined, record);
+    const ready = session.launch(options).then(() => session.record);
+    ready.catch(() => undefined);
+    return { id: record.id, ready };
+  }
+
+  #open(record: SessionRecord): Session {
     const session = new Session({
       runtime: this.#runtime,
       clock: this.#clock,
       record,
+      ...(this.#journal === undefined ? {} : { journal: this.#journal }),
+      ...(this.#keeper === undefined ? {} : { keeper: this.#keeper }),
       onTransition: (before, after) => {
         if (isFinal(after)) this.#forgetOldSessions();
         this.#onTransition(before, after);
       },
     });
     this.#sessions.set(record.id, session);
-    this.#onTransition(undefined, record);
-    const ready = session.launch(options).then(() => session.record);
-    ready.catch(() => undefined);
-    return { id: record.id, ready };
+    return session;
+  }
+
+  /** Takes up a session that is kept and has no machine. */
+  takeUp(record: SessionRecord): void {
+    this.#open(record);
+  }
+
+  /** Errors: `not_found`, and those of `Session.suspend`. */
+  async suspendSession(tenant: TenantId, id: SessionId): Promise<SessionRecord> {
+    return await this.#find(tenant, id).suspend();
+  }
+
+  /** Errors: `not_found`, and those of `Session.wake`. */
+  async resumeSession(tenant: TenantId, id: SessionId, options: CreateSessionOptions = {}): Promise<SessionRecord> {
+    return await this.#find(tenant, id).wake(options);
+  }
+
+  /**
+   * `count` new sessions that begin as copies of one that is ready or suspended, each with randomness, names and keys of its own. All of them, or none.
+   * Errors: `not_found`, `invalid_request`, `state_conflict`, `session_ended`, those of `Machine.capture` and `Runtime.restore`.
+   */
+  async forkSession(
+    tenant: TenantId,
+    id: SessionId,
+    count = 1,
+    options: CreateSessionOptions = {},
+  ): Promise<readonly SessionRecord[]> {
+    if (!Number.isInteger(count) || count < 1 || count > limits.forksMaxCount) {
+      throw new BulkheadError('invalid_request', `A session is forked into 1 to ${limits.forksMaxCount}.`, {
+        details: { field: 'count', minimum: 1, maximum: limits.forksMaxCount },
+      });
+    }
+    const parent = this.#find(tenant, id);
+    await using origin = await openForkSource(parent, this.#keeper, this.#clock);
+    const { size, runtime, tier, timeLimits } = parent.record;
+    const launch = { ...options, origin: { source: origin.source, renew: true } };
+    const forked: SessionRecord[] = [];
+    try {
+      while (forked.length < count) {
+        const batch = Math.min(forksAtOnce, count - forked.length);
+        const begun = Array.from({ length: batch }, () =>
+          this.#begin({ tenant, size, runtime, tier, timeLimits, parent: id }, launch),
+        );
+        const settled = await Promise.allSettled(begun.map(({ ready }) => ready));
+        for (const outcome of settled) if (outcome.status === 'fulfilled') forked.push(outcome.value);
+        const failed = settled.find((outcome) => outcome.status === 'rejected');
+        if (failed !== undefined) throw failed.reason;
+      }
+    } catch (error) {
+      await Promise.allSettled(forked.map((child) => this.terminateSession(tenant, child.id)));
+      throw error;
+    }
+    return forked;
+  }
+
+  /** Keeps what the session is now, under a name. Errors: `not_found`, `invalid_request`, `state_conflict`, `unsupported`, those of `Machine.capture`. */
+  async checkpointSession(tenant: TenantId, id: SessionId, name: string): Promise<KeptSnapshot> {
+    checkCheckpointName(name);
+    const keeper = this.#needKeeper();
+    const session = this.#find(tenant, id);
+    const what = { kind: 'checkpoint', name, unixMs: this.#clock.unixMs() } as const;
+    return await session.capture((capture) => keeper.save({ tenant, session: id }, what, capture));
+  }
+
+  /** Oldest first. Errors: `not_found`, `unsupported`. */
+  async listCheckpoints(tenant: TenantId, id: SessionId): Promise<readonly KeptSnapshot[]> {
+    this.#find(tenant, id);
+    const kept = await this.#needKeeper().list({ tenant, session: id });
+    return kept.filter(({ kind }) => kind === 'checkpoint');
+  }
+
+  /** Puts a session back to a checkpoint, in place. Errors: `not_found`, `state_conflict`, `session_ended`, those of `Runtime.restore`. */
+  async restoreCheckpoint(tenant: TenantId, id: SessionId, name: string): Promise<SessionRecord> {
+    const session = this.#find(tenant, id);
+    const checkpoint = await this.#checkpoint(tenant, id, name);
+    await using opened = await this.#needKeeper().open({ tenant, session: id }, checkpoint.id);
+    return await session.restore(opened.source);
+  }
+
+  /** Errors: `not_found`. */
+  async deleteCheckpoint(tenant: TenantId, id: SessionId, name: string): Promise<void> {
+    this.#find(tenant, id);
+    const checkpoint = await this.#checkpoint(tenant, id, name);
+    await this.#needKeeper().remove({ tenant, session: id }, checkpoint.id);
+  }
+
+  async #checkpoint(tenant: TenantId, id: SessionId, name: string): Promise<KeptSnapshot> {
+    const found = (await this.listCheckpoints(tenant, id)).find((checkpoint) => checkpoint.name === name);
+    if (found === undefined) throw new BulkheadError('not_found', `There is no checkpoint ${JSON.stringify(name)}.`);
+    return found;
+  }
+
+  #needKeeper(): SnapshotKeeper {
+    if (this.#keeper !== undefined) return this.#keeper;
+    throw new BulkheadError('unsupported', 'Nothing keeps sessions here.');
   }
 
   /** Errors: `not_found`. */
@@ -134,6 +260,18 @@ export class Sessions implements AsyncDisposable {
   /** The tenant's sessions, newest last, ended ones as long as they are kept. */
   listSessions(tenant: TenantId): readonly SessionRecord[] {
     return [...this.#sessions.values()].map((session) => session.record).filter((record) => record.tenant === tenant);
+  }
+
+  /** The same as `startTurn`, for a session that may be suspended: it is resumed first. */
+  async takeTurn(
+    tenant: TenantId,
+    id: SessionId,
+    request: TurnRequest,
+    options: CreateSessionOptions = {},
+  ): Promise<Turn> {
+    const session = this.#find(tenant, id);
+    if (session.record.state === 'suspended' || session.record.state === 'resuming') await session.wake(options);
+    return session.startTurn(request, options);
   }
 
   /** Errors: `not_found`, `invalid_request`, `limit_exceeded`, `state_conflict` while a turn runs, `session_ended`, `cancelled`. */
@@ -167,12 +305,22 @@ export class Sessions implements AsyncDisposable {
     return await this.#find(tenant, id).terminate();
   }
 
-  /** Terminates every session and takes no more; idempotent. */
+  /** Takes no more, and terminates every session; what is kept is suspended instead. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= (async (): Promise<void> => {
-      await Promise.all([...this.#sessions.values()].map((session) => session.terminate()));
+      await Promise.all([...this.#sessions.values()].map((session) => this.#closeSession(session)));
     })();
     return this.#closing;
+  }
+
+  async #closeSession(session: Session): Promise<void> {
+    if (this.#keeper === undefined) {
+      await session.terminate();
+      return;
+    }
+    // What cannot be suspended, in the middle of a turn say, ends with its machine; the next start says so.
+    if (!isFinal(session.record)) await session.suspend().catch(() => undefined);
+    await session.release();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -39,6 +39,8 @@ export interface TurnOptions {
   readonly request: CheckedTurnRequest;
   readonly machine: Machine;
   readonly clock: Clock;
+  /** Keeps the turn; the end is told to nobody before it resolves. */
+  readonly keep?: (events: readonly TurnEvent[], outcome: TurnOutcome) => Promise<void>;
   /** Called once, before readers see the end. */
   readonly onSettled: (outcome: TurnOutcome) => void;
 }
@@ -64,6 +66,7 @@ export class RunningTurn implements Turn {
   #cause: LadderCause | undefined;
   #cancelTimer: () => void = () => undefined;
   #exception: GuestException | null = null;
+  #settling = false;
 
   constructor(options: TurnOptions) {
     this.#options = options;
@@ -82,8 +85,9 @@ export class RunningTurn implements Turn {
     return this.log.read(after, options);
   }
 
-  /** Sends the code. */
+  /** Sends the code; unless the turn has been ended before. */
   start(): void {
+    if (this.#settling) return;
     const { machine, request } = this.#options;
     try {
       this.#run = machine.guest.run({
@@ -94,7 +98,7 @@ export class RunningTurn implements Turn {
         maxEventBytes: limits.turnResultsMaxBytes,
       });
     } catch (error) {
-      this.#settleFailure(error);
+      this.fail(error);
       return;
     }
     this.#cancelTimer = this.#clock.after(request.timeoutMs, () => this.#descend('turn_timeout'));
@@ -107,7 +111,7 @@ export class RunningTurn implements Turn {
 
   /** The machine is gone: the turn ends when the channel has delivered its last words, or soon without them. */
   machineExited(exit: MachineExit): void {
-    if (!this.ended) this.#clock.after(lastWordsMs, () => this.#settleFailure(machineError(exit)));
+    if (!this.#settling) this.#clock.after(lastWordsMs, () => this.fail(machineError(exit)));
   }
 
   /** Ends the turn at once because its session is being ended; the caller destroys the machine. */
@@ -116,23 +120,27 @@ export class RunningTurn implements Turn {
   }
 
   #descend(cause: LadderCause): void {
-    if (this.ended || this.#rung !== 'running') return;
+    if (this.#settling || this.#rung !== 'running') return;
     this.#cause = cause;
+    if (this.#run === undefined) {
+      this.#settle({ error: this.#ladderError('kept'), context: 'kept' });
+      return;
+    }
     this.#rung = 'interrupting';
     this.#cancelTimer();
-    this.#run?.interrupt();
+    this.#run.interrupt();
     this.#cancelTimer = this.#clock.after(limits.interruptGraceMs, () => this.#kill());
   }
 
   #kill(): void {
-    if (this.ended) return;
+    if (this.#settling) return;
     this.#rung = 'killing';
     this.#run?.kill();
     this.#cancelTimer = this.#clock.after(limits.killGraceMs, () => void this.#destroy());
   }
 
   async #destroy(): Promise<void> {
-    if (this.ended) return;
+    if (this.#settling) return;
     this.#rung = 'destroying';
     try {
       await this.#options.machine.destroy(
@@ -155,7 +163,7 @@ export class RunningTurn implements Turn {
       this.#drain(run),
     ]);
     if ('outcome' in settled) this.#settleOutcome(settled.outcome);
-    else this.#settleFailure(settled.failure);
+    else this.fail(settled.failure);
   }
 
   async #drain(run: GuestRun): Promise<void> {
@@ -220,7 +228,8 @@ export class RunningTurn implements Turn {
       : { code: cause, message: 'The turn was interrupted.', hint: left };
   }
 
-  #settleFailure(failure: unknown): void {
+  /** The turn cannot run, or goes no further. */
+  fail(failure: unknown): void {
     const error = errorJson(failure);
     const gone = machineCodes.has(error.code);
     // The ladder was under way and the machine no longer answered: that is how the ladder ends, too.
@@ -234,7 +243,8 @@ export class RunningTurn implements Turn {
     readonly context: ContextFate;
     readonly outcome?: RunOutcome;
   }): void {
-    if (this.ended) return;
+    if (this.#settling) return;
+    this.#settling = true;
     this.#cancelTimer();
     const outcome: TurnOutcome = {
       status: end.error === null ? 'ok' : 'error',
@@ -244,8 +254,20 @@ export class RunningTurn implements Turn {
       guestMs: end.outcome?.elapsedMs ?? 0,
       turnMs: this.#clock.nowMs() - this.#startedMs,
     };
+    const events = this.log.close(outcome, end.outcome?.dropped);
+    const { keep } = this.#options;
+    if (keep === undefined) this.#tell(outcome);
+    else {
+      keep(events, outcome).then(
+        () => this.#tell(outcome),
+        (error: unknown) => this.#tell({ ...outcome, status: 'error', error: errorJson(error) }),
+      );
+    }
+  }
+
+  #tell(outcome: TurnOutcome): void {
     this.#options.onSettled(outcome);
-    this.log.end(outcome, end.outcome?.dropped);
+    this.log.end(outcome);
     this.#result.resolve(this.log.fold(this.sessionId, this.id));
   }
 }

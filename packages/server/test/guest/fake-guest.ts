@@ -12,6 +12,7 @@ export const identity: Identity = {
   key: new Uint8Array(32).fill(7),
   hostname: 'ses-test',
   machineId: '0123456789abcdef0123456789abcdef',
+  renew: true,
 };
 
 export class FakeGuest {

@@ -38,7 +38,8 @@ describe('EventLog', () => {
     log.appendOutput('stdout', bytes('b'));
     log.appendOutput('stdout', bytes('c'));
     await clock.advance(20);
-    log.end(outcome, none);
+    log.close(outcome, none);
+    log.end(outcome);
     const texts = (await collect(log.read())).flatMap((event) => (event.type === 'stdout' ? [event.text] : []));
     assert.deepEqual(texts, ['a', 'bc']);
     assert.equal(clock.pendingTimers, 0);
@@ -51,7 +52,8 @@ describe('EventLog', () => {
     log.appendOutput('stdout', bytes('3'));
     log.appendResult('result', {}, 2);
     log.appendOutput('stdout', bytes('4'));
-    log.end(outcome, none);
+    log.close(outcome, none);
+    log.end(outcome);
     assert.deepEqual(
       (await collect(log.read())).map((event) => ('text' in event ? event.text : event.type)),
       ['1', '2', '3', 'result', '4', 'end'],
@@ -85,7 +87,8 @@ describe('EventLog', () => {
             sent[item.to] += ascii.length;
           }
         }
-        log.end(outcome, none);
+        log.close(outcome, none);
+        log.end(outcome);
         const events = await collect(log.read());
         assert.ok(events.length <= bounds.turnEventsMaxCount);
         events.forEach((event, index) => assert.equal(event.seq, index + 1));
@@ -107,7 +110,8 @@ describe('EventLog', () => {
   it('cuts no character in half at its bound', async () => {
     const log = new EventLog(new SteppedClock(), { ...limits, turnOutputMaxBytes: 4 });
     log.appendOutput('stdout', bytes('€€'));
-    log.end(outcome, none);
+    log.close(outcome, none);
+    log.end(outcome);
     const events = await collect(log.read());
     assert.deepEqual(
       events.map((event) =>
@@ -121,7 +125,8 @@ describe('EventLog', () => {
     const clock = new SteppedClock();
     const log = new EventLog(clock, { ...limits, turnEventsMaxCount: 4096 });
     for (let n = 0; n < 20_000; n += 1) log.appendOutput('stdout', bytes('line\n'));
-    log.end(outcome, none);
+    log.close(outcome, none);
+    log.end(outcome);
     const events = await collect(log.read());
     assert.ok(events.length < 10, `${events.length} events`);
     assert.equal(log.fold(makeId('session'), makeId('turn')).stdout.length, 100_000);

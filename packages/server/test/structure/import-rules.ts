@@ -19,9 +19,9 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   config: ['lib'],
   guest: ['lib'],
   images: ['lib'],
-  runtimes: ['guest', 'images', 'lib'],
+  runtimes: ['guest', 'images', 'snapshots', 'lib'],
   doctor: ['config', 'images', 'runtimes', 'lib'],
-  sessions: ['runtimes', 'guest', 'images', 'lib'],
+  sessions: ['runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
   api: ['sessions', 'lib'],
 };
 

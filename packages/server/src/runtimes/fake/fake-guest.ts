@@ -46,6 +46,18 @@ export class FakeGuest implements Guest {
     this.ended = this.#end.promise;
   }
 
+  get activeAtUnixMs(): number {
+    return 0;
+  }
+
+  /** Begins with what another has. */
+  copy(from: FakeGuest): void {
+    for (const [key, context] of from.contexts) {
+      this.contexts.set(key, { ...context, variables: new Map(context.variables) });
+    }
+    for (const [path, bytes] of from.files) this.files.set(path, bytes);
+  }
+
   get endedAs(): ChannelEnd | undefined {
     return this.#endedAs;
   }
@@ -210,6 +222,10 @@ export class FakeGuest implements Guest {
   }> {
     this.check();
     return { memoryFreeBytes: 0, scratchFreeBytes: 0, processes: this.contexts.size };
+  }
+
+  async freeze(): Promise<void> {
+    this.check();
   }
 
   async settle(): Promise<void> {

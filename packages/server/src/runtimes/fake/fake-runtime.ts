@@ -1,7 +1,7 @@
 // A runtime without machines, for tests: it steps on an injected clock and fails on command. It isolates nothing and says so
 // (tier `none`). A plan decides what each launch does; `seededPlan` makes one from a seed.
 
-import { BulkheadError, type MachineId, type Tier, makeId } from '@bulkhead/protocol';
+import { BulkheadError, type MachineId, type SnapshotId, type Tier, makeId } from '@bulkhead/protocol';
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import type {
   LaunchSpec,
@@ -10,7 +10,11 @@ import type {
   MachineExit,
   MachineRecord,
   Runtime,
+  RestoreOptions,
   RuntimeCapabilities,
+  SnapshotFacts,
+  SnapshotSource,
+  SnapshotTarget,
 } from '../runtime.ts';
 import { FakeGuest } from './fake-guest.ts';
 
@@ -35,12 +39,14 @@ export class FakeRuntime implements Runtime {
     runtime: 'fake',
     tier: 'none',
     accelerator: 'none',
-    memorySuspend: false,
-    fork: false,
+    memorySuspend: true,
+    fork: true,
     network: 'none',
   };
   /** Machines that exist, for tests that look for what was left. */
   readonly machines: Map<MachineId, FakeMachine> = new Map();
+  /** What was captured: in this process, whatever file it was captured into. */
+  readonly #captured = new Map<SnapshotId, { readonly guest: FakeGuest; readonly epoch: number }>();
   readonly #clock: Clock;
   readonly #plan: LaunchPlan;
   readonly #prepareFails: boolean;
@@ -56,7 +62,18 @@ export class FakeRuntime implements Runtime {
     if (this.#prepareFails) throw new BulkheadError('template_failed', 'The fake template was told to fail.');
   }
 
-  async launch(spec: LaunchSpec, options: { readonly signal?: AbortSignal } = {}): Promise<Machine> {
+  async restore(spec: LaunchSpec, source: SnapshotSource, options: RestoreOptions): Promise<Machine> {
+    const captured = this.#captured.get(source.snapshot);
+    if (captured === undefined || captured.epoch !== source.epoch) {
+      throw new BulkheadError('snapshot_invalid', 'The fake runtime has captured no such machine.');
+    }
+    const machine = await this.launch(spec, options);
+    machine.guest.copy(captured.guest);
+    machine.epoch = captured.epoch + 1;
+    return machine;
+  }
+
+  async launch(spec: LaunchSpec, options: { readonly signal?: AbortSignal } = {}): Promise<FakeMachine> {
     const step = this.#plan(this.#launches);
     this.#launches += 1;
     const startedMs = this.#clock.nowMs();
@@ -70,6 +87,11 @@ export class FakeRuntime implements Runtime {
       destroy: step.destroy ?? 0,
       timings: { spawnedMs: 0, restoredMs: confirmedMs, confirmedMs },
       onGone: () => this.machines.delete(machine.id),
+      onCapture: (snapshot) => {
+        const guest = new FakeGuest(this.#clock, machine.bootId);
+        guest.copy(machine.guest);
+        this.#captured.set(snapshot, { guest, epoch: machine.epoch });
+      },
     });
     this.machines.set(machine.id, machine);
     return machine;
@@ -108,6 +130,7 @@ interface FakeMachineOptions {
   readonly destroy: number | 'stuck';
   readonly timings: LaunchTimings;
   readonly onGone: () => void;
+  readonly onCapture: (snapshot: SnapshotId) => void;
 }
 
 export class FakeMachine implements Machine {
@@ -115,6 +138,7 @@ export class FakeMachine implements Machine {
   readonly tier: Tier = 'none';
   readonly bootId: string = crypto.randomUUID();
   readonly hostPids: readonly number[] = [];
+  epoch = 1;
   readonly spec: LaunchSpec;
   readonly timings: LaunchTimings;
   readonly guest: FakeGuest;
@@ -129,6 +153,22 @@ export class FakeMachine implements Machine {
     this.timings = options.timings;
     this.guest = new FakeGuest(options.clock, this.bootId);
     this.exited = this.#exited.promise;
+  }
+
+  async touchedBytes(): Promise<number> {
+    return 0;
+  }
+
+  async capture({ snapshot }: SnapshotTarget): Promise<SnapshotFacts> {
+    this.guest.check();
+    this.#options.onCapture(snapshot);
+    const nothing = { bytes: 0, memoryBytes: 0, scratchBytes: 0, pausedMs: 0 };
+    return { ...nothing, epoch: this.epoch, templateDigest: 'fake' };
+  }
+
+  async resume(): Promise<void> {
+    this.guest.check();
+    this.epoch += 1;
   }
 
   /** The machine dies of itself, between turns or in one. */

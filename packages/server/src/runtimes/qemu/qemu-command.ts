@@ -4,8 +4,17 @@
 import type { Accelerator, Size } from '@bulkhead/protocol';
 
 /** Descriptors that every VMM inherits, by number. Nothing of a machine has a name on the host. */
-export const descriptors = { qmp: 3, channel: 4, info: 5, memory: 6, root: 7, scratch: 8, deviceState: 9 } as const;
-export const firstExtraDescriptor = 10;
+export const descriptors = {
+  qmp: 3,
+  channel: 4,
+  info: 5,
+  memory: 6,
+  root: 7,
+  scratch: 8,
+  deviceState: 9,
+  savedState: 10,
+} as const;
+export const firstExtraDescriptor = 11;
 
 /** Translated code that an emulator keeps at most; allocated as it is used. */
 export const translationCacheMib = 128;
@@ -82,9 +91,17 @@ export function templateArguments(hardware: MachineHardware, name: string, boot:
   ];
 }
 
-/** A machine whose memory is a private copy-on-write mapping of a template's, waiting for its device state. */
-export function restoreArguments(hardware: MachineHardware, name: string): string[] {
+/** Where QEMU writes its device state when it is asked to: a name for the descriptor that it inherited. */
+export const savedStatePath = '/dev/fdset/3';
+
+/**
+ * A machine whose memory is a private copy-on-write mapping of a template's, waiting for its device state: the template's, or a
+ * snapshot's, which has no section for the machine's configuration.
+ */
+export function restoreArguments(hardware: MachineHardware, name: string, from: 'template' | 'snapshot'): string[] {
   return [
+    ...(from === 'snapshot' ? ['-global', 'migration.send-configuration=off'] : []),
+    ...['-add-fd', `fd=${descriptors.savedState},set=3`, '-S'],
     ...commonArguments(hardware, name, false),
     ...memoryArguments(hardware.size, false),
     ...disksArguments(),

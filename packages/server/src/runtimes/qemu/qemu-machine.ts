@@ -1,19 +1,39 @@
 // One launched machine: a VMM, its channel, its control group, and the single way in which all of it ends.
 
-import type { MachineId, Tier } from '@bulkhead/protocol';
+import { ftruncateSync } from 'node:fs';
+import { BulkheadError, type MachineId, type Tier } from '@bulkhead/protocol';
 import type { Guest } from '../../guest/guest.ts';
-import type { LaunchSpec, LaunchTimings, Machine, MachineExit } from '../runtime.ts';
+import { errnoOf } from '../../lib/errno.ts';
+import type { LaunchSpec, LaunchTimings, Machine, MachineExit, SnapshotFacts, SnapshotTarget } from '../runtime.ts';
+import { makeUnique } from './make-unique.ts';
+import { savedStatePath } from './qemu-command.ts';
+import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
+import type { MachineParts } from './snapshot-content.ts';
+import type { SnapshotWorker } from './snapshot-worker.ts';
+import type { MemoryLease } from './template-memory.ts';
+import type { Template } from './template.ts';
+import { pageBytes } from './touched-pages.ts';
 import type { Vmm } from './vmm.ts';
+
+const mib = 1024 * 1024;
+/** With more than this touched, the guest is asked to give back what it does not need before it is written out. */
+const settleFromBytes = 64 * mib;
 
 export interface QemuMachineParts {
   readonly id: MachineId;
   readonly spec: LaunchSpec;
   readonly tier: Tier;
   readonly bootId: string;
+  /** Of the identity that it has been given. */
+  readonly epoch: number;
   readonly timings: LaunchTimings;
   readonly guest: Guest;
   readonly vmm: Vmm;
   readonly hostPids: readonly number[];
+  readonly files: { readonly memory: MemoryLease; readonly scratch: number; readonly state: number };
+  readonly template: Template;
+  readonly qemuVersion: string;
+  readonly snapshots: SnapshotWorker;
   /** Takes back what the machine had on the host, after its processes are gone. */
   readonly release: () => Promise<void>;
 }
@@ -28,6 +48,7 @@ export class QemuMachine implements Machine {
   readonly hostPids: readonly number[];
   readonly exited: Promise<MachineExit>;
   readonly #parts: QemuMachineParts;
+  #epoch: number;
   #settleExit: (exit: MachineExit) => void = () => undefined;
   #ending: Promise<void> | undefined;
 
@@ -40,8 +61,79 @@ export class QemuMachine implements Machine {
     this.guest = parts.guest;
     this.hostPids = parts.hostPids;
     this.#parts = parts;
+    this.#epoch = parts.epoch;
     this.exited = new Promise((resolve) => (this.#settleExit = resolve));
     void this.#watch();
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  touchedBytes(): Promise<number> {
+    return this.#parts.snapshots.countTouchedBytes(this.#content());
+  }
+
+  async capture(target: SnapshotTarget): Promise<SnapshotFacts> {
+    const { guest, vmm, files, snapshots, template } = this.#parts;
+    if ((await this.touchedBytes()) > settleFromBytes) await guest.settle();
+    const started = performance.now();
+    try {
+      await guest.freeze();
+      await vmm.qmp.execute('stop');
+      ftruncateSync(files.state, 0);
+      await vmm.qmp.execute('xen-save-devices-state', { filename: savedStatePath });
+      const { bytes, pages, scratchBytes } = await snapshots.capture({
+        type: 'capture',
+        machine: this.#content(),
+        templateMemory: files.memory.fd,
+        target: target.fd,
+        key: target.key,
+        header: this.#header(target),
+      });
+      const facts = { bytes, memoryBytes: pages * pageBytes, scratchBytes, epoch: this.#epoch };
+      return { ...facts, templateDigest: template.digest, pausedMs: performance.now() - started };
+    } catch (error) {
+      if (BulkheadError.is(error, 'state_conflict')) throw error;
+      await this.resume();
+      throw describeCaptureFailure(error);
+    }
+  }
+
+  async resume(): Promise<void> {
+    const { guest, vmm, spec } = this.#parts;
+    await vmm.qmp.execute('cont');
+    const { epoch } = await makeUnique(guest, spec, { after: this.#epoch, renew: false });
+    this.#epoch = epoch;
+  }
+
+  #content(): MachineParts {
+    const { files, template, hostPids } = this.#parts;
+    const { memoryMib, scratchMib } = template.hardware.size;
+    return {
+      pid: hostPids[0] ?? 0,
+      memoryBytes: memoryMib * mib,
+      scratch: files.scratch,
+      scratchBytes: scratchMib * mib,
+      deviceState: files.state,
+    };
+  }
+
+  #header({ snapshot, kind, createdAtUnixMs }: SnapshotTarget): SnapshotHeader {
+    const { template, spec, qemuVersion } = this.#parts;
+    return {
+      version: 1,
+      snapshot,
+      tenant: spec.tenant,
+      session: spec.session,
+      kind,
+      epoch: this.#epoch,
+      templateDigest: template.digest,
+      accelerator: template.hardware.accelerator,
+      size: spec.size,
+      vmm: qemuVersion,
+      createdAtUnixMs,
+    };
   }
 
   /** A machine whose process or channel ended, for whatever reason, is destroyed: half a machine is of no use to anybody. */
@@ -81,6 +173,17 @@ export class QemuMachine implements Machine {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.destroy('destroyed', 'released by its owner');
   }
+}
+
+function describeCaptureFailure(error: unknown): BulkheadError {
+  if (BulkheadError.is(error)) return error;
+  if (errnoOf(error) === 'ENOSPC') {
+    return new BulkheadError('disk_full', 'There is no space for the snapshot; the session goes on.', {
+      hint: 'Free space where Bulkhead keeps its state, then try again.',
+      cause: error,
+    });
+  }
+  return new BulkheadError('internal', 'The machine could not be written out; the session goes on.', { cause: error });
 }
 
 function delay(ms: number): Promise<void> {

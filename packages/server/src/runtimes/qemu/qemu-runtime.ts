@@ -1,32 +1,32 @@
 // The `qemu` runtime: every machine is a copy-on-write restore of a warmed template, in a jail, made unique before anybody has it.
 
-import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, unlinkSync } from 'node:fs';
-import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BulkheadError, type SizeName, type Tier, limits, makeId } from '@bulkhead/protocol';
-import { openGuest } from '../../guest/channel.ts';
-import type { Confirmation, Guest } from '../../guest/guest.ts';
+import { BulkheadError, type SizeName, type Tier, limits } from '@bulkhead/protocol';
 import { buildImage } from '../../images/image-build.ts';
 import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
-import type { LaunchSpec, MachineRecord, PrepareOptions, Runtime, RuntimeCapabilities } from '../runtime.ts';
+import type {
+  LaunchSpec,
+  MachineRecord,
+  PrepareOptions,
+  RestoreOptions,
+  Runtime,
+  RuntimeCapabilities,
+  SnapshotSource,
+} from '../runtime.ts';
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
-import type { Qemu } from './qemu-program.ts';
-import { type CgroupRoot, endGroup, listGroups, makeGroup, openCgroups, removeGroup } from './cgroups.ts';
+import { type CgroupRoot, endGroup, listGroups, openCgroups } from './cgroups.ts';
 import { type JailOptions, kvmAccess } from './jail.ts';
-import { findMachines, isOwnerAlive, killProcess, machineName, ownerMark } from './machine-name.ts';
-import { descriptors, restoreArguments, translationCacheMib } from './qemu-command.ts';
-import { QemuMachine } from './qemu-machine.ts';
+import { findMachines, isOwnerAlive, killProcess } from './machine-name.ts';
+import { type LaunchHost, type LaunchOrder, launchMachine } from './qemu-launch.ts';
+import type { QemuMachine } from './qemu-machine.ts';
+import type { Qemu } from './qemu-program.ts';
+import { SnapshotWorker } from './snapshot-worker.ts';
 import { TenantMemories, loadSealedMemory } from './template-memory.ts';
 import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
-import { Vmm } from './vmm.ts';
 
 const mib = 1024 * 1024;
-const vmmOverheadMib = 128;
-/** A confirmation that took no longer bounds the error of the guest's clock well enough. */
-const identifyFastMs = 40;
-const identifyMaxCount = 3;
 
 export interface QemuRuntimeOptions {
   readonly cacheDir: string;
@@ -56,6 +56,8 @@ export class QemuRuntime implements Runtime {
   readonly #cgroups: CgroupRoot | undefined;
   readonly #machines = new Set<QemuMachine>();
   readonly #prepared = new Map<SizeName, Promise<Prepared>>();
+  readonly #snapshots = new SnapshotWorker();
+  readonly #host: LaunchHost;
   #image: Promise<Image> | undefined;
   #finding: AcceleratorFinding | undefined;
   #closed = false;
@@ -65,6 +67,13 @@ export class QemuRuntime implements Runtime {
     this.#qemuPath = qemuPath;
     this.#qemuVersion = qemuVersion;
     this.#cgroups = cgroups;
+    this.#host = {
+      cacheDir: options.cacheDir,
+      cgroups,
+      qemuVersion,
+      snapshots: this.#snapshots,
+      jail: (cgroupFiles, fileSizeMaxBytes) => this.#jail(cgroupFiles, fileSizeMaxBytes),
+    };
   }
 
   /** Known after the first `prepare`; before it the weaker tier is stated. */
@@ -74,8 +83,8 @@ export class QemuRuntime implements Runtime {
       runtime: 'qemu',
       tier: tierOf(accelerator),
       accelerator,
-      memorySuspend: false,
-      fork: false,
+      memorySuspend: true,
+      fork: true,
       network: 'channel-only',
     };
   }
@@ -160,106 +169,34 @@ export class QemuRuntime implements Runtime {
     };
   }
 
-  async launch(spec: LaunchSpec, options: { readonly signal?: AbortSignal } = {}): Promise<QemuMachine> {
+  launch(spec: LaunchSpec, options: { readonly signal?: AbortSignal } = {}): Promise<QemuMachine> {
+    return this.#launch(spec, options, {});
+  }
+
+  restore(spec: LaunchSpec, source: SnapshotSource, options: RestoreOptions): Promise<QemuMachine> {
+    return this.#launch(spec, options, { snapshot: { source, renew: options.renew } });
+  }
+
+  async #launch(
+    spec: LaunchSpec,
+    options: { readonly signal?: AbortSignal },
+    content: Pick<LaunchOrder, 'snapshot'>,
+  ): Promise<QemuMachine> {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const { template, memories } = await this.#prepare(spec.size, options);
-    using lease = await memories.acquire(this.#options.shareTemplatePages ? 'shared' : spec.tenant);
+    const memory = await memories.acquire(this.#options.shareTemplatePages ? 'shared' : spec.tenant);
     const started = performance.now();
     const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
-    const deadline = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
+    const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
     try {
-      deadline.throwIfAborted();
-      const machine = await this.#restore(spec, template, lease.fd, started, deadline);
+      signal.throwIfAborted();
+      const machine = await launchMachine(this.#host, { spec, template, memory, ...content, started, signal });
       this.#machines.add(machine);
       void machine.exited.then(() => this.#machines.delete(machine));
       return machine;
     } catch (error) {
+      memory[Symbol.dispose]();
       throw describeLaunchFailure(error, options.signal, timeout);
-    }
-  }
-
-  async #restore(
-    spec: LaunchSpec,
-    template: Template,
-    memory: number,
-    started: number,
-    signal: AbortSignal,
-  ): Promise<QemuMachine> {
-    const id = makeId('machine');
-    const { size } = template.hardware;
-    await using undo = new AsyncDisposableStack();
-
-    const group = `${ownerMark}.${id}`;
-    const cgroupFiles = await this.#makeGroup(group, template, undo);
-    const scratch = await this.#makeScratch(id, template);
-    const ours = [scratch, openSync(template.rootPath, 'r'), openSync(template.deviceStatePath, 'r')];
-    const [, root = -1, deviceState = -1] = ours;
-    let vmm: Vmm;
-    try {
-      const jail = this.#jail(cgroupFiles, (size.scratchMib + 1) * mib);
-      const name = machineName(id, spec.session, spec.tenant);
-      vmm = new Vmm(jail, restoreArguments(template.hardware, name), { memory, root, scratch, deviceState });
-    } finally {
-      for (const fd of ours) closeSync(fd);
-    }
-    const release = (): Promise<void> => this.#removeGroup(group);
-    undo.defer(() => vmm.kill());
-    const spawnedMs = performance.now() - started;
-    const guest = undo.use(openGuest(vmm.channel));
-
-    const resumed = resumeFromTemplate(vmm);
-    const restored = resumed.then(() => performance.now() - started);
-    // Not before the processors run: the identity carries the time.
-    const confirmed = resumed.then(() => makeUnique(guest, spec, signal));
-    const died = vmm.exited.then((words): never => {
-      throw new Error(`QEMU ended before the machine was confirmed (${words})`);
-    });
-    const [{ bootId }, restoredMs] = await Promise.race([Promise.all([confirmed, restored]), died, aborted(signal)]);
-    died.catch(() => undefined);
-    const timings = { spawnedMs, restoredMs, confirmedMs: performance.now() - started };
-    const hostPids = await vmm.pids();
-    undo.move();
-    return new QemuMachine({
-      id,
-      spec,
-      tier: tierOf(template.hardware.accelerator),
-      bootId,
-      timings,
-      guest,
-      vmm,
-      hostPids,
-      release,
-    });
-  }
-
-  async #makeGroup(name: string, template: Template, undo: AsyncDisposableStack): Promise<readonly string[]> {
-    if (this.#cgroups === undefined) return [];
-    undo.defer(() => this.#removeGroup(name));
-    const { memoryMib, vcpus } = template.hardware.size;
-    return makeGroup(this.#cgroups, name, {
-      memoryMaxBytes: (memoryMib + translationCacheMib + vmmOverheadMib) * mib,
-      processesMaxCount: 128,
-      cpus: vcpus + 0.25,
-    });
-  }
-
-  async #removeGroup(name: string): Promise<void> {
-    if (this.#cgroups !== undefined) await removeGroup(this.#cgroups, name);
-  }
-
-  /** A sparse copy of the template's second disk, without a name: only the VMM's descriptor keeps it. */
-  async #makeScratch(name: string, template: Template): Promise<number> {
-    const directory = join(this.#options.cacheDir, 'scratch');
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const path = join(directory, `${ownerMark}.${name}`);
-    const file = await open(path, 'wx+', 0o600);
-    try {
-      unlinkSync(path);
-      await file.truncate(template.hardware.size.scratchMib * mib);
-      for (const { offset, bytes } of template.scratch) await file.write(bytes, 0, bytes.length, offset);
-      return openSync(`/proc/self/fd/${file.fd}`, 'r+');
-    } finally {
-      await file.close();
     }
   }
 
@@ -297,59 +234,12 @@ export class QemuRuntime implements Runtime {
       prepared?.memories.close();
     }
     this.#prepared.clear();
+    await this.#snapshots[Symbol.asyncDispose]();
   }
-}
-
-/**
- * Loads the device state, then runs. `cont` waits for the load: QEMU forgets one that comes in the middle, because the template was
- * frozen in a stopped machine.
- */
-async function resumeFromTemplate(vmm: Vmm): Promise<void> {
-  const loaded = vmm.qmp.event('MIGRATION', (data) => data['status'] === 'completed' || data['status'] === 'failed');
-  loaded.catch(() => undefined);
-  const capabilities = ['x-ignore-shared', 'events'].map((capability) => ({ capability, state: true }));
-  await Promise.all([
-    vmm.qmp.execute('qmp_capabilities'),
-    vmm.qmp.execute('migrate-set-capabilities', { capabilities }),
-    vmm.qmp.execute('migrate-incoming', { uri: `fd:${descriptors.deviceState}` }),
-    loaded,
-  ]);
-  await vmm.qmp.execute('cont');
-}
-
-/** Rejects when the signal is aborted, for work that cannot be told to stop. */
-async function aborted(signal: AbortSignal): Promise<never> {
-  signal.throwIfAborted();
-  return new Promise((_, reject) => {
-    signal.addEventListener('abort', () => reject(new Error('aborted', { cause: signal.reason })), { once: true });
-  });
 }
 
 function tierOf(accelerator: string): Tier {
   return accelerator === 'kvm' ? 'vm-kvm' : 'vm-emulated';
-}
-
-/**
- * Gives the machine its identity. An emulator translates code when it first runs, so the first IDENTIFY of a machine is read late and
- * the time in it is old; then a second one, read at once, sets the clock right before anybody has the machine.
- */
-async function makeUnique(guest: Guest, spec: LaunchSpec, signal: AbortSignal): Promise<Confirmation> {
-  for (let epoch = 1; ; epoch++) {
-    const identity = {
-      epoch,
-      key: randomBytes(32),
-      hostname: hostnameOf(spec),
-      machineId: randomBytes(16).toString('hex'),
-    };
-    const sent = performance.now();
-    const confirmation = await guest.identify(identity, { signal });
-    if (performance.now() - sent <= identifyFastMs || epoch === identifyMaxCount) return confirmation;
-  }
-}
-
-/** A host name that no other session has, and that says nothing of the host: the session's own id. */
-function hostnameOf(spec: LaunchSpec): string {
-  return spec.session.replace('_', '-');
 }
 
 function describeLaunchFailure(error: unknown, signal: AbortSignal | undefined, timeout: AbortSignal): BulkheadError {
@@ -364,6 +254,8 @@ function describeLaunchFailure(error: unknown, signal: AbortSignal | undefined, 
   if (errnoOf(error) === 'ENOSPC') {
     return new BulkheadError('disk_full', 'There is no space for the scratch disk.', { cause: error });
   }
+  // A snapshot that is refused says so itself.
+  if (BulkheadError.is(error) && error.code.startsWith('snapshot_')) return error;
   const detail = error instanceof Error ? error.message : String(error);
   return new BulkheadError('launch_failed', `The machine could not be launched: ${detail}`, {
     hint: 'Run `bulkhead doctor` to see what this host lacks.',

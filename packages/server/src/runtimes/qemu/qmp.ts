@@ -47,8 +47,12 @@ export class Qmp {
   }
 
   /** The next event of that name for which `accepts` holds. */
-  async event(name: string, accepts: (data: Readonly<Record<string, unknown>>) => boolean = () => true): Promise<void> {
-    await this.#wait((message) => message.event === name && accepts(message.data ?? {}));
+  async event(
+    name: string,
+    accepts: (data: Readonly<Record<string, unknown>>) => boolean = () => true,
+  ): Promise<Readonly<Record<string, unknown>>> {
+    const { data = {} } = await this.#wait((message) => message.event === name && accepts(message.data ?? {}));
+    return data;
   }
 
   #wait(accepts: Pending['accepts']): Promise<QmpMessage> {

@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, ftruncateSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
-import { createMemory, sealMemory } from './host-calls.ts';
+import { createMemory, sealMemory } from '../../lib/host-calls.ts';
 
 /** Fills and seals a copy of the sparse file at `path`; returns its descriptor, which the caller closes. */
 export async function loadSealedMemory(path: string, sizeBytes: number): Promise<number> {

@@ -15,6 +15,7 @@ export interface VmmFiles {
   readonly root?: number;
   readonly scratch?: number;
   readonly deviceState?: number;
+  readonly savedState?: number;
   /** Further descriptors, from the number after the last of `descriptors`. */
   readonly extra?: readonly number[];
 }
@@ -40,6 +41,7 @@ export class Vmm {
     stdio[descriptors.root] = files.root ?? 'ignore';
     stdio[descriptors.scratch] = files.scratch ?? 'ignore';
     stdio[descriptors.deviceState] = files.deviceState ?? 'ignore';
+    stdio[descriptors.savedState] = files.savedState ?? 'ignore';
     stdio.push(...(files.extra ?? []));
     this.#child = spawn(file ?? '', args, { stdio, env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } });
     const stream = (index: number): Duplex => {

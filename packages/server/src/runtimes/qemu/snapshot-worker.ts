@@ -1,0 +1,75 @@
+// The host's end of the snapshot thread: started when the first job comes, ended with the runtime.
+
+import { Worker } from 'node:worker_threads';
+import { BulkheadError } from '@bulkhead/protocol';
+import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
+import type { CaptureJob, CaptureResult, CountJob, RestoreJob } from './snapshot-content.ts';
+import type { SnapshotAnswer, SnapshotFailure, SnapshotJob } from './snapshot-thread.ts';
+
+export class SnapshotWorker implements AsyncDisposable {
+  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
+  #thread: Worker | undefined;
+  #nextId = 1;
+  #closed = false;
+
+  async capture(job: CaptureJob): Promise<CaptureResult> {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the thread, our own code, returns for this job
+    return (await this.#run(job)) as CaptureResult;
+  }
+
+  async restore(job: RestoreJob): Promise<SnapshotHeader> {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
+    return (await this.#run(job)) as SnapshotHeader;
+  }
+
+  async countTouchedBytes(machine: CountJob['machine']): Promise<number> {
+    return Number(await this.#run({ type: 'count', machine }));
+  }
+
+  #run(job: SnapshotJob): Promise<unknown> {
+    if (this.#closed) return Promise.reject(new BulkheadError('session_ended', 'This runtime is closed.'));
+    const thread = (this.#thread ??= this.#start());
+    const id = this.#nextId++;
+    const answered = Promise.withResolvers<unknown>();
+    this.#waiting.set(id, answered);
+    thread.ref();
+    thread.postMessage({ id, job });
+    return answered.promise;
+  }
+
+  #start(): Worker {
+    const thread = new Worker(new URL('./snapshot-thread.ts', import.meta.url));
+    thread.on('message', (answer: SnapshotAnswer) => this.#settle(answer));
+    const end = (error: Error): void => {
+      if (this.#thread === thread) this.#thread = undefined;
+      for (const answered of this.#waiting.values()) answered.reject(error);
+      this.#waiting.clear();
+    };
+    thread.on('error', end);
+    thread.on('exit', (code) => end(new Error(`the snapshot thread ended with ${code}`)));
+    return thread;
+  }
+
+  #settle(answer: SnapshotAnswer): void {
+    const answered = this.#waiting.get(answer.id);
+    this.#waiting.delete(answer.id);
+    // An idle thread does not keep the process alive.
+    if (this.#waiting.size === 0) this.#thread?.unref();
+    if ('error' in answer) answered?.reject(toError(answer.error));
+    else answered?.resolve(answer.result);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await this.#thread?.terminate();
+  }
+}
+
+function toError({ json, message, errno }: SnapshotFailure): Error {
+  if (json === undefined) return Object.assign(new Error(message), errno === undefined ? {} : { code: errno });
+  const { code, hint, details } = json;
+  return new BulkheadError(code, json.message, {
+    ...(hint === undefined ? {} : { hint }),
+    ...(details === undefined ? {} : { details }),
+  });
+}

@@ -1,0 +1,66 @@
+// What a session tells before and after it acts, for whoever keeps it: a store, or nobody. Both halves of a session that outlives its
+// process: its record and turns (`SessionJournal`), its machine (`SnapshotKeeper`).
+
+import type { SessionId, SnapshotId, TenantId, TurnEvent, TurnId, TurnOutcome } from '@bulkhead/protocol';
+import type { SnapshotFacts, SnapshotSource, SnapshotTarget } from '../runtimes/runtime.ts';
+import type { SnapshotKind } from '../snapshots/sealed-file.ts';
+import type { SessionRecord } from './session-record.ts';
+import type { CheckedTurnRequest } from './turn-request.ts';
+
+export interface TurnIntent {
+  readonly id: TurnId;
+  readonly session: SessionRecord;
+  readonly request: CheckedTurnRequest;
+}
+
+export interface SessionJournal {
+  /**
+   * Keeps a record; called once for each generation, in order. Tries again while the store is away; resolves when the record is durable.
+   * Errors: `state_conflict` when somebody else has written that generation: this process no longer has the session.
+   */
+  saveSession(record: SessionRecord): Promise<void>;
+  /** Before the code is sent. Errors: `store_unavailable`. */
+  startTurn(turn: TurnIntent): Promise<void>;
+  /** Before anybody is told the end. Errors: `store_unavailable`. */
+  endTurn(turn: TurnIntent, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void>;
+}
+
+export interface KeptSnapshot {
+  readonly id: SnapshotId;
+  readonly kind: SnapshotKind;
+  /** Of a checkpoint. */
+  readonly name: string | null;
+  readonly createdAtUnixMs: number;
+  readonly bytes: number;
+  readonly epoch: number;
+}
+
+/** A snapshot, open to be restored from. */
+export interface OpenSnapshot extends AsyncDisposable {
+  readonly source: SnapshotSource;
+}
+
+export interface WhoseSnapshot {
+  readonly tenant: TenantId;
+  readonly session: SessionId;
+}
+
+export interface SnapshotKeeper {
+  /**
+   * Has `write` fill a new file, and keeps it when that succeeds: all of it or nothing. A checkpoint of the same name is replaced.
+   * Errors: `disk_full`, `key_unavailable`, `store_unavailable`, those of `write`.
+   */
+  save(
+    whose: WhoseSnapshot,
+    what: { readonly kind: SnapshotKind; readonly name: string | null; readonly unixMs: number },
+    write: (target: SnapshotTarget) => Promise<SnapshotFacts>,
+  ): Promise<KeptSnapshot>;
+  /** Errors: `not_found`, `snapshot_invalid`, `key_unavailable`. */
+  open(whose: WhoseSnapshot, snapshot: SnapshotId): Promise<OpenSnapshot>;
+  /** Oldest first. */
+  list(whose: WhoseSnapshot): Promise<readonly KeptSnapshot[]>;
+  /** Idempotent. */
+  remove(whose: WhoseSnapshot, snapshot: SnapshotId): Promise<void>;
+  /** Destroys the session's key, then its files; idempotent. What was on the disk cannot be read from here on. */
+  forget(whose: WhoseSnapshot): Promise<void>;
+}
