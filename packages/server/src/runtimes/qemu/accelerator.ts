@@ -10,9 +10,9 @@ import type { Accelerator } from '@bulkhead/protocol';
 import { z } from 'zod';
 import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
+import { ownerMark } from '../../lib/owner.ts';
 import type { JailOptions } from './jail.ts';
 import { kvmAccess } from './jail.ts';
-import { ownerMark } from './machine-name.ts';
 import { firstExtraDescriptor, kernelCommandLine, probeArguments } from './qemu-command.ts';
 import { Vmm } from './vmm.ts';
 

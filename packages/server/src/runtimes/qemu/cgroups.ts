@@ -5,7 +5,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../../lib/errno.ts';
-import { killProcess, ownerMark } from './machine-name.ts';
+import { ownerMark } from '../../lib/owner.ts';
+import { killProcess } from './machine-name.ts';
 
 const mount = '/sys/fs/cgroup';
 const group = 'bulkhead';

@@ -4,32 +4,13 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { type MachineId, type SessionId, type TenantId, parseId } from '@bulkhead/protocol';
 import { errnoOf } from '../../lib/errno.ts';
+import { isOwnerAlive, ownerMark } from '../../lib/owner.ts';
 import type { MachineRecord } from '../runtime.ts';
 
 export interface FoundMachine extends MachineRecord {
   readonly pid: number;
   /** Whether the process that launched it still runs. */
   readonly owned: boolean;
-}
-
-/** Clock ticks from the host's boot to the start of a process: with its pid, its identity. Undefined when it is gone. */
-function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? undefined : fields[19];
-  } catch {
-    return undefined;
-  }
-}
-
-/** `<pid>-<start time>` of this process: the mark on all that it leaves on the host, up to the first dot of a name. */
-export const ownerMark: string = `${process.pid}-${startTime(process.pid) ?? '0'}`;
-
-/** Whether the process behind a mark, or behind a name that begins with one, still runs. */
-export function isOwnerAlive(name: string): boolean {
-  const match = /^(\d+)-(\d+)(?:\.|$)/.exec(name);
-  return match !== null && startTime(Number(match[1])) === match[2];
 }
 
 /** SIGKILL; whether the process was there to get it. */

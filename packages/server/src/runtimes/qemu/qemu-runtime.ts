@@ -6,6 +6,7 @@ import { BulkheadError, type SizeName, type Tier, limits } from '@bulkhead/proto
 import { buildImage } from '../../images/image-build.ts';
 import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
+import { isOwnerAlive } from '../../lib/owner.ts';
 import type {
   LaunchSpec,
   MachineRecord,
@@ -18,7 +19,7 @@ import type {
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
 import { type CgroupRoot, endGroup, listGroups, openCgroups } from './cgroups.ts';
 import { type JailOptions, kvmAccess } from './jail.ts';
-import { findMachines, isOwnerAlive, killProcess } from './machine-name.ts';
+import { findMachines, killProcess } from './machine-name.ts';
 import { type LaunchHost, type LaunchOrder, launchMachine } from './qemu-launch.ts';
 import type { QemuMachine } from './qemu-machine.ts';
 import type { Qemu } from './qemu-program.ts';

@@ -13,8 +13,8 @@ import { openGuest } from '../../guest/channel.ts';
 import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
 import { type Extent, createMemory, dataExtents, measureTscKhz } from '../../lib/host-calls.ts';
+import { isOwnerAlive, ownerMark } from '../../lib/owner.ts';
 import type { JailOptions } from './jail.ts';
-import { isOwnerAlive, ownerMark } from './machine-name.ts';
 import { type MachineHardware, firstExtraDescriptor, kernelCommandLine, templateArguments } from './qemu-command.ts';
 import { Vmm } from './vmm.ts';
 
