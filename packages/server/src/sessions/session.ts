@@ -4,7 +4,6 @@
 
 import {
   BulkheadError,
-  type ErrorCode,
   type ErrorJson,
   type Language,
   type SessionState,
@@ -26,6 +25,7 @@ import type {
 import { type PendingLaunch, startLaunch } from './launch.ts';
 import { errorJson, exitReason, machineError } from './machine-error.ts';
 import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
+import { busyError, endedError } from './session-errors.ts';
 import { type SessionChange, type SessionRecord, isFinal, transition } from './session-record.ts';
 import { TimeLimit } from './time-limit.ts';
 import { TurnHistory } from './turn-history.ts';
@@ -160,7 +160,7 @@ export class Session {
   async #adopt(machine: Machine, from: SessionState, change: SessionChange): Promise<void> {
     if (this.#record.state !== from) {
       await machine.destroy('destroyed', 'the session was terminated meanwhile');
-      throw this.#endedError();
+      throw endedError(this.#record);
     }
     this.#machine = machine;
     void machine.exited.then((exit) => this.#machineExited(machine, exit));
@@ -258,12 +258,12 @@ export class Session {
         return facts;
       });
     } catch (error) {
-      if (this.#record.state !== 'suspending') throw this.#endedError();
+      if (this.#record.state !== 'suspending') throw endedError(this.#record);
       if (stopped) await machine.resume();
       this.#to('ready', { epoch: machine.epoch });
       throw error;
     }
-    if (this.#record.state !== 'suspending') throw this.#endedError();
+    if (this.#record.state !== 'suspending') throw endedError(this.#record);
     this.#machine = undefined;
     this.#to('suspended', {
       snapshot: kept.id,
@@ -285,8 +285,8 @@ export class Session {
   }
 
   async #wake(options: LaunchRequest): Promise<SessionRecord> {
-    if (isFinal(this.#record) || this.#record.state === 'terminating') throw this.#endedError();
-    if (this.#record.state !== 'suspended') throw this.#busyError();
+    if (isFinal(this.#record) || this.#record.state === 'terminating') throw endedError(this.#record);
+    if (this.#record.state !== 'suspended') throw busyError(this.#record);
     const keeper = this.#needKeeper();
     const { tenant, id: session, snapshot } = this.#record;
     if (snapshot === null) throw new BulkheadError('internal', 'A suspended session has no snapshot.');
@@ -359,7 +359,7 @@ export class Session {
     if (!isFinal(this.#record)) {
       this.#to('terminating', { turn: null });
       this.#turn?.abandon('session_ended', 'The session was terminated during the turn.');
-      this.#giveUp.abort(this.#endedError());
+      this.#giveUp.abort(endedError(this.#record));
     }
     await this.#launched;
     await this.#launch?.released;
@@ -422,24 +422,15 @@ export class Session {
 
   #usableMachine(): Machine {
     const { state } = this.#record;
-    if (isFinal(this.#record) || state === 'terminating') throw this.#endedError();
-    if (this.#machine === undefined || (state !== 'ready' && state !== 'busy')) throw this.#busyError();
+    if (isFinal(this.#record) || state === 'terminating') throw endedError(this.#record);
+    if (this.#machine === undefined || (state !== 'ready' && state !== 'busy')) throw busyError(this.#record);
     return this.#machine;
   }
 
   #idleMachine(): Machine {
     const machine = this.#usableMachine();
-    if (this.#record.state === 'busy') throw this.#busyError();
+    if (this.#record.state === 'busy') throw busyError(this.#record);
     return machine;
-  }
-
-  #busyError(): BulkheadError {
-    const { state, turn } = this.#record;
-    const [message, hint] = whyNot(state);
-    return new BulkheadError('state_conflict', message, {
-      hint,
-      details: { state, ...(turn === null ? {} : { turn }) },
-    });
   }
 
   #turnSettled(outcome: TurnOutcome): void {
@@ -487,16 +478,6 @@ export class Session {
     }
   }
 
-  #endedError(): BulkheadError {
-    const { state, error } = this.#record;
-    const why: ErrorCode | null = error?.code ?? null;
-    const message = why === null ? 'The session was terminated.' : 'The session has failed.';
-    return new BulkheadError('session_ended', message, {
-      hint: 'Create another session.',
-      details: { state, reason: why },
-    });
-  }
-
   #to(state: SessionState, change: SessionChange): void {
     const before = this.#record;
     const after = transition(before, state, change);
@@ -508,21 +489,5 @@ export class Session {
       this.#saved.catch(() => this.#destroyMachine('destroyed', 'another server has taken the session'));
     }
     this.#options.onTransition(before, after);
-  }
-}
-
-function whyNot(state: SessionState): readonly [string, string] {
-  switch (state) {
-    case 'busy':
-      return [
-        'A turn is running in this session.',
-        'A session runs one turn at a time: wait for its end, or interrupt it.',
-      ];
-    case 'suspended':
-      return ['The session is suspended.', 'Resume it first.'];
-    case 'creating':
-      return ['The session is being created.', 'Wait until it is ready.'];
-    default:
-      return [`The session is ${state}.`, 'Wait until it is ready.'];
   }
 }

@@ -101,7 +101,9 @@ export const savedStatePath = '/dev/fdset/3';
 export function restoreArguments(hardware: MachineHardware, name: string, from: 'template' | 'snapshot'): string[] {
   return [
     ...(from === 'snapshot' ? ['-global', 'migration.send-configuration=off'] : []),
-    ...['-add-fd', `fd=${descriptors.savedState},set=3`, '-S'],
+    '-add-fd',
+    `fd=${descriptors.savedState},set=3`,
+    '-S',
     ...commonArguments(hardware, name, false),
     ...memoryArguments(hardware.size, false),
     ...disksArguments(),

@@ -4,7 +4,7 @@
 import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type MachineId, type SessionId, makeId } from '@bulkhead/protocol';
+import { type MachineId, makeId } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
 import type { LaunchSpec, RestoreOptions, SnapshotSource } from '../runtime.ts';
 import { type CgroupRoot, makeGroup, removeGroup } from './cgroups.ts';

@@ -1,0 +1,23 @@
+// Why a session does not do what it is asked, from its record alone.
+
+import { BulkheadError, type SessionState } from '@bulkhead/protocol';
+import type { SessionRecord } from './session-record.ts';
+
+/** `session_ended`: it is over, or will be. */
+export function endedError({ state, error }: SessionRecord): BulkheadError {
+  const reason = error?.code ?? null;
+  const message = reason === null ? 'The session was terminated.' : 'The session has failed.';
+  return new BulkheadError('session_ended', message, { hint: 'Create another session.', details: { state, reason } });
+}
+
+/** `state_conflict`: not now. */
+export function busyError({ state, turn }: SessionRecord): BulkheadError {
+  const [message, hint] = notNow[state] ?? [`The session is ${state}.`, 'Wait until it is ready.'];
+  return new BulkheadError('state_conflict', message, { hint, details: { state, ...(turn === null ? {} : { turn }) } });
+}
+
+const notNow: Partial<Record<SessionState, readonly [message: string, hint: string]>> = {
+  busy: ['A turn is running in this session.', 'A session runs one turn at a time: wait for its end, or interrupt it.'],
+  suspended: ['The session is suspended.', 'Resume it first.'],
+  creating: ['The session is being created.', 'Wait until it is ready.'],
+};
