@@ -83,6 +83,7 @@ class Agent:
         system.trim_heap()
         if self.surroundings.is_machine:
             system.zero_free_memory()
+            system.stay_in_memory()
         hello = {"version": 1, "agent": VERSION, "contexts": self.contexts.languages_alive()}
         self.send(HELLO, 0, 0, frames.dump_json(hello))
 

@@ -10,6 +10,7 @@ from .stream import Stream
 
 _FREEZE_WAIT_S = 1.0
 _FREEZE_POLL_S = 0.002
+_MCL_CURRENT, _MCL_ONFAULT = 1, 4  # linux/mman.h
 _M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 _HEAP_SPARE_BYTES = 1_048_576
 # Left to the kernel while the rest of the free memory is zeroed, so that it need not take back what has been warmed.
@@ -86,6 +87,16 @@ def zero_free_memory():
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
+
+
+def stay_in_memory():
+    """Keep what this process has in memory there: also when guest code has filled the machine, which then reads programs again and again.
+
+    Raises OSError.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.mlockall(_MCL_CURRENT | _MCL_ONFAULT) != 0:
+        raise OSError(ctypes.get_errno(), "mlockall")
 
 
 def _meminfo(name):

@@ -63,7 +63,7 @@ test('the VMM has only the expected files open', async () => {
     /^\/memfd:bulkhead-template \(deleted\)$/,
     /\/root\.erofs$/,
     /\/scratch\/[^/]+ \(deleted\)$/,
-    /\/device-state$/,
+    /^\/memfd:bulkhead-device-state \(deleted\)$/,
   ];
   const files = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
   const strange = files.filter((file) => !expected.some((pattern) => pattern.test(file)));
