@@ -47,6 +47,7 @@ Nothing the code does reaches this host: it sees no file of yours but those you 
       lang: { type: 'string', short: 'l', value: 'LANGUAGE', help: `${languages.join(', ')}; python unless said` },
       timeout,
       size,
+      session: { type: 'string', value: 'ID', help: 'a turn in a session that is kept, instead of in a new one' },
       figures,
       json: { type: 'boolean', help: 'print one JSON document when it is over, whatever happened' },
       quiet,
@@ -91,6 +92,62 @@ lines always end a Python block). The exit code is 0, or that of the last turn t
       [`printf 'x = 41\\n\\nprint(x + 1)\\n' | bulkhead shell`, 'prints 42: two turns, one session'],
       ['bulkhead shell --json < turns.py | jq .results', 'figures, tables and tracebacks as data'],
     ],
+  },
+  {
+    name: 'session',
+    usage: 'session create|list|show|attach|suspend|resume|fork|checkpoint|restore|terminate [ID] [NAME] [OPTION]...',
+    summary: 'sessions that are kept: suspended, resumed, forked, put back',
+    description: `A kept session sleeps whenever no command works with it: its memory, files and processes lie sealed on the disk, and it takes
+neither memory nor processor time. The next command that needs it resumes it, where it was.
+  create                 a new one
+  list, show ID          what there is, and all that is known of one
+  attach ID              a shell in it; \`bulkhead run --session ID CODE\` is a single turn
+  suspend ID, resume ID  writes it out; tries that it can be resumed
+  fork ID [-n N]         new sessions that begin as copies of it; each has randomness, names and keys of its own
+  checkpoint ID [NAME]   keeps what it is now under a name (--delete: forgets that one); without a name, lists them
+  restore ID NAME        puts it back to a checkpoint, in place
+  terminate ID           ends it; its key is destroyed, so that nothing that is left of it can be read
+A session ends by itself when its lifetime is over, or when it has slept for as long as it may.`,
+    options: {
+      n: { type: 'string', short: 'n', value: 'N', help: 'fork: how many; one unless said' },
+      delete: { type: 'boolean', help: 'checkpoint: forget the one of that name' },
+      all: { type: 'boolean', help: 'list: those that have ended, too' },
+      idle: { type: 'string', value: 'TIME', help: 'create: suspended after so long without a turn; 30m unless said' },
+      sleep: { type: 'string', value: 'TIME', help: 'create: ended after so long asleep' },
+      lifetime: {
+        type: 'string',
+        value: 'TIME',
+        help: 'create: ended after so long, whatever it does; 8h unless said',
+      },
+      size,
+      lang: { type: 'string', short: 'l', value: 'LANGUAGE', help: 'attach: the language to begin with' },
+      timeout,
+      figures,
+      lines: { type: 'boolean', help: 'attach, from a pipe: every line is a turn' },
+      json,
+      quiet,
+      help,
+    },
+    examples: [
+      ['bulkhead session create', 'prints its id'],
+      [`bulkhead run --session ID 'x = 41'`, 'a turn; `x` is there in the next'],
+      ['bulkhead session fork ID -n 3', 'three that go different ways from here'],
+      ['bulkhead session checkpoint ID before-the-risky-step', 'restore ID before-the-risky-step goes back'],
+    ],
+  },
+  {
+    name: 'gc',
+    usage: 'gc [OPTION]...',
+    summary: 'end what is over, remove what nobody needs',
+    description: `Compares what is written down of sessions with what is on this host, both ways: ends sessions whose time is over, removes
+files and keys of none, and what turns printed when it was kept long enough.`,
+    options: {
+      days: { type: 'string', value: 'DAYS', help: 'how long what turns printed is kept; 30 unless said' },
+      json,
+      quiet,
+      help,
+    },
+    examples: [['bulkhead gc --json', 'what was found and done']],
   },
   {
     name: 'image',

@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events';
 import {
   BulkheadError,
   type Language,
+  type SessionId,
   type SizeName,
   type TenantId,
   defaultSize,
@@ -11,7 +12,15 @@ import {
   parseId,
   sizeNames,
 } from '@bulkhead/protocol';
-import { type Bulkhead, type Config, type SessionHandle, loadConfig, openBulkhead } from '@bulkhead/server';
+import {
+  type Bulkhead,
+  type Config,
+  type CreateSessionOptions,
+  type CreateSessionRequest,
+  type SessionHandle,
+  loadConfig,
+  openBulkhead,
+} from '@bulkhead/server';
 import type { CommandContext } from './command.ts';
 import { nearest } from './nearest.ts';
 
@@ -32,14 +41,20 @@ export function configure(context: CommandContext): Config {
 export interface OpenedBulkhead extends AsyncDisposable {
   readonly bulkhead: Bulkhead;
   /** Ends with the command, at latest: aborted when everything has to end. */
-  createSession(size: SizeName, signal: AbortSignal): Promise<SessionHandle>;
+  createSession(request: LocalRequest, signal: AbortSignal): Promise<SessionHandle>;
+  /** One that is kept, resumed when it sleeps. */
+  openSession(id: SessionId, signal: AbortSignal): Promise<SessionHandle>;
+  /** For what else is asked of sessions: progress on stderr, ended with the command. */
+  readonly options: CreateSessionOptions;
 }
+
+export type LocalRequest = Omit<CreateSessionRequest, 'tenant'>;
 
 export async function openLocal(
   context: CommandContext,
-  options: { readonly quiet: boolean },
+  { quiet, keep = false }: { readonly quiet: boolean; readonly keep?: boolean },
 ): Promise<OpenedBulkhead> {
-  const bulkhead = await openBulkhead(configure(context));
+  const bulkhead = await openBulkhead(configure(context), { keep });
   const { ended } = context.interrupts;
   // The second signal ends every session; turns that run end with it.
   const onEnded = (): void => void bulkhead.sessions.close();
@@ -48,19 +63,37 @@ export async function openLocal(
   const onProgress = (message: string): void => {
     void context.stderr.line(context.stderr.style('dim', message));
   };
+  const options: CreateSessionOptions = { signal: ended, ...(quiet ? {} : { onProgress }) };
+  const endingWith = (signal: AbortSignal): CreateSessionOptions => {
+    const either = AbortSignal.any([signal, ended]);
+    setMaxListeners(0, either);
+    return { ...options, signal: either };
+  };
   return {
     bulkhead,
-    createSession(size, signal) {
-      const either = AbortSignal.any([signal, ended]);
-      setMaxListeners(0, either);
-      const request = { tenant: localTenant, size };
-      return bulkhead.sessions.createSession(request, { signal: either, ...(options.quiet ? {} : { onProgress }) });
-    },
+    options,
+    createSession: (request, signal) =>
+      bulkhead.sessions.createSession({ ...request, tenant: localTenant }, endingWith(signal)),
+    openSession: (id, signal) => bulkhead.sessions.openSession(localTenant, id, endingWith(signal)),
     async [Symbol.asyncDispose]() {
       ended.removeEventListener('abort', onEnded);
       await bulkhead[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Errors: `invalid_request`. */
+export function parseSessionId(text: string | undefined): SessionId {
+  const id = text === undefined ? undefined : parseId('session', text);
+  if (id !== undefined) return id;
+  throw new BulkheadError(
+    'invalid_request',
+    text === undefined ? 'Which session?' : 'This is not the id of a session.',
+    {
+      hint: '`bulkhead session list` shows them.',
+      details: { field: 'session' },
+    },
+  );
 }
 
 /** Errors: `invalid_request` with a suggestion. */

@@ -10,6 +10,8 @@ import { turnDocument } from './turn-document.ts';
 const loaders: Readonly<Record<string, () => Promise<CommandFunction>>> = {
   run: async () => (await import('./commands/run.ts')).run,
   shell: async () => (await import('./commands/shell.ts')).shell,
+  session: async () => (await import('./commands/session.ts')).session,
+  gc: async () => (await import('./commands/gc.ts')).gc,
   image: async () => (await import('./commands/image.ts')).image,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
   bench: async () => (await import('./commands/bench.ts')).bench,

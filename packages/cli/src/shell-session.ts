@@ -6,14 +6,12 @@ import {
   type ErrorCode,
   type ErrorJson,
   type Language,
-  type SizeName,
   type TurnResult,
   errorEntry,
 } from '@bulkhead/protocol';
 import type { SessionHandle, Turn } from '@bulkhead/server';
 import { commandSpecs } from './command-specs.ts';
 import { formatBytes } from './duration.ts';
-import type { OpenedBulkhead } from './local-session.ts';
 import { jsonLine } from './output.ts';
 import { reportError, toBulkheadError } from './report-error.ts';
 import { type ShellInput, readBlock } from './shell-directive.ts';
@@ -24,8 +22,7 @@ import { type TurnView, showSummary, showTurn } from './turn-view.ts';
 
 export interface ShellOptions {
   readonly view: TurnView;
-  readonly local: OpenedBulkhead;
-  readonly size: SizeName;
+  readonly launch: (signal: AbortSignal) => Promise<SessionHandle>;
   readonly json: boolean;
   readonly language: Language;
   readonly timeoutMs: number | undefined;
@@ -47,9 +44,9 @@ export class ShellSession {
     this.#timeoutMs = options.timeoutMs;
   }
 
-  /** Launches the machine. Errors: those of `createSession`. */
+  /** Errors: those of `launch`. */
   async open(signal: AbortSignal): Promise<void> {
-    this.#session = await this.#options.local.createSession(this.#options.size, signal);
+    this.#session = await this.#options.launch(signal);
   }
 
   get session(): SessionHandle {

@@ -4,6 +4,7 @@
 import type { Config } from './config/config.ts';
 import type { AcceleratorFinding } from './doctor/check-accelerator.ts';
 import type { Doctor } from './doctor/doctor.ts';
+import type { Keeping } from './keep-sessions.ts';
 import type { QemuRuntime } from './runtimes/qemu/qemu-runtime.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import { Sessions, type SessionsOptions } from './sessions/sessions.ts';
@@ -21,6 +22,8 @@ export type {
   Runtime,
   RuntimeCapabilities,
 } from './runtimes/runtime.ts';
+export type { Keeping } from './keep-sessions.ts';
+export type { KeptSnapshot } from './sessions/session-journal.ts';
 export type { SessionRecord } from './sessions/session-record.ts';
 export type { SessionGuest } from './sessions/session.ts';
 export {
@@ -37,21 +40,38 @@ export interface Bulkhead extends AsyncDisposable {
   readonly config: Config;
   readonly runtime: Runtime;
   readonly sessions: Sessions;
+  /** With `keep`: what was found when it was opened, and what is kept. */
+  readonly keeping: Keeping | undefined;
 }
 
 export interface OpenOptions {
+  /** Sessions are kept beyond this process: closing suspends them. */
+  readonly keep?: boolean;
   readonly onTransition?: SessionsOptions['onTransition'];
 }
 
-/** Errors: `host_unsupported` when this host cannot run the configured runtime. */
+/** Errors: `host_unsupported` when this host cannot run the configured runtime; with `keep`, `data_dir_busy`, `store_unavailable`, `key_unavailable`. */
 export async function openBulkhead(config: Config, options: OpenOptions = {}): Promise<Bulkhead> {
   await using opening = new AsyncDisposableStack();
+  const { onTransition, keep = false } = options;
+  const keeping = keep ? opening.use(await openKeeping(config)) : undefined;
   const runtime = opening.use(await openRuntime(config));
   await runtime.sweep();
-  const { onTransition } = options;
-  const sessions = opening.use(new Sessions({ runtime, ...(onTransition === undefined ? {} : { onTransition }) }));
+  const sessions = opening.use(
+    new Sessions({
+      runtime,
+      ...(keeping === undefined ? {} : { journal: keeping.journal, keeper: keeping.snapshots }),
+      ...(onTransition === undefined ? {} : { onTransition }),
+    }),
+  );
+  for (const record of keeping?.recovery.sessions ?? []) sessions.takeUp(record);
   const open = opening.move();
-  return { config, runtime, sessions, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  return { config, runtime, sessions, keeping, [Symbol.asyncDispose]: () => open.disposeAsync() };
+}
+
+async function openKeeping(config: Config): Promise<Keeping> {
+  const { keepSessions } = await import('./keep-sessions.ts');
+  return await keepSessions(config);
 }
 
 async function openRuntime(config: Config): Promise<Runtime> {

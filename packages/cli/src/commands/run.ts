@@ -1,10 +1,10 @@
-import { type ErrorJson, type TurnResult, errorEntry } from '@bulkhead/protocol';
+import { type ErrorJson, type SessionId, type TurnResult, errorEntry } from '@bulkhead/protocol';
 import type { SessionHandle, SessionRecord } from '@bulkhead/server';
 import { resolve } from 'node:path';
 import type { CommandContext, CommandInput } from '../command.ts';
 import { formatBytes, parseDurationMs } from '../duration.ts';
 import { FigureFolder } from '../figures.ts';
-import { openLocal, parseLanguage, parseSize } from '../local-session.ts';
+import { openLocal, parseLanguage, parseSessionId, parseSize } from '../local-session.ts';
 import { jsonLine } from '../output.ts';
 import { readCode } from '../read-code.ts';
 import { reportError, toBulkheadError } from '../report-error.ts';
@@ -17,6 +17,8 @@ interface RunPlan {
   readonly language: ReturnType<typeof parseLanguage>;
   readonly timeoutMs: number | undefined;
   readonly size: ReturnType<typeof parseSize>;
+  /** One that is kept, instead of a new one. */
+  readonly session: SessionId | undefined;
   readonly uploads: readonly Transfer[];
   readonly downloads: readonly Transfer[];
   readonly json: boolean;
@@ -57,7 +59,9 @@ export async function run(context: CommandContext, input: CommandInput): Promise
 /** Everything that can be wrong with the command line, before anything is launched. */
 async function planRun(context: CommandContext, input: CommandInput, signal: AbortSignal): Promise<RunPlan> {
   const timeout = input.text('timeout');
+  const session = input.text('session');
   const plan = {
+    session: session === undefined ? undefined : parseSessionId(session),
     language: parseLanguage(input.text('lang')),
     timeoutMs: timeout === undefined ? undefined : parseDurationMs(timeout),
     size: parseSize(input.text('size')),
@@ -70,16 +74,19 @@ async function planRun(context: CommandContext, input: CommandInput, signal: Abo
   return { ...plan, code: await readCode(context, input, signal) };
 }
 
-function viewOf(context: CommandContext, input: CommandInput, { quiet }: RunPlan): TurnView {
+function viewOf(context: CommandContext, input: CommandInput, { quiet, session }: RunPlan): TurnView {
   const folder = input.text('figures') ?? '.';
   const figures = folder === 'none' ? undefined : new FigureFolder(resolve(context.workingDir, folder));
-  return { context, quiet, figures, sessionGoesOn: false };
+  return { context, quiet, figures, sessionGoesOn: session !== undefined };
 }
 
-/** Returns when the session and everything it had is gone. */
+/** Returns when the session and everything it had is gone; or, when it is kept, asleep. */
 async function carryOut(plan: RunPlan, view: TurnView, progress: Progress, signal: AbortSignal): Promise<void> {
-  await using local = await openLocal(view.context, { quiet: plan.quiet });
-  const session = await local.createSession(plan.size, signal);
+  const { session: kept } = plan;
+  await using local = await openLocal(view.context, { quiet: plan.quiet, keep: kept !== undefined });
+  const session = await (kept === undefined
+    ? local.createSession({ size: plan.size }, signal)
+    : local.openSession(kept, signal));
   progress.record = session.record;
   for (const transfer of plan.uploads) await upload(session.guest, transfer, signal);
   const { code, language, timeoutMs } = plan;

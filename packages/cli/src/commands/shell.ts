@@ -1,10 +1,11 @@
 import { resolve } from 'node:path';
 import { BulkheadError, errorEntry } from '@bulkhead/protocol';
+import type { SessionHandle } from '@bulkhead/server';
 import { BlockReader } from '../block-reader.ts';
 import type { CommandContext, CommandInput } from '../command.ts';
 import { parseDurationMs } from '../duration.ts';
 import { FigureFolder } from '../figures.ts';
-import { configure, openLocal, parseLanguage, parseSize } from '../local-session.ts';
+import { type OpenedBulkhead, configure, openLocal, parseLanguage, parseSize } from '../local-session.ts';
 import { readLines } from '../read-lines.ts';
 import { ShellSession } from '../shell-session.ts';
 import type { TurnView } from '../turn-view.ts';
@@ -15,16 +16,40 @@ export async function shell(context: CommandContext, input: CommandInput): Promi
       hint: `\`bulkhead run 'CODE'\` does.`,
     });
   }
-  const timeout = input.text('timeout');
   const size = parseSize(input.text('size'));
+  return await runShell(context, input, {
+    keep: false,
+    launch: (local, signal) => local.createSession({ size }, signal),
+  });
+}
+
+export interface ShellLaunch {
+  /** Whether the session goes on, asleep, when the shell ends. */
+  readonly keep: boolean;
+  readonly launch: (local: OpenedBulkhead, signal: AbortSignal) => Promise<SessionHandle>;
+}
+
+/** A shell on a session: its exit code. */
+export async function runShell(
+  context: CommandContext,
+  input: CommandInput,
+  { keep, launch }: ShellLaunch,
+): Promise<number> {
+  const timeout = input.text('timeout');
   const language = parseLanguage(input.text('lang'));
   const timeoutMs = timeout === undefined ? undefined : parseDurationMs(timeout);
   const view = viewOf(context, input);
   const json = input.flag('json');
 
   const launching = new AbortController();
-  await using local = await openLocal(context, { quiet: view.quiet || json });
-  const session = new ShellSession({ view, local, size, json, language, timeoutMs });
+  await using local = await openLocal(context, { quiet: view.quiet || json, keep });
+  const session = new ShellSession({
+    view,
+    launch: (signal) => launch(local, signal),
+    json,
+    language,
+    timeoutMs,
+  });
   {
     using _interrupts = context.interrupts.during(() => launching.abort());
     await session.open(launching.signal);

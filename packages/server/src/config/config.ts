@@ -9,8 +9,12 @@ import { z } from 'zod';
 export interface Config {
   /** Images and templates. */
   readonly cacheDir: string;
-  /** What outlives a session on purpose: the history of the shell. */
+  /** What outlives a process on purpose: sessions, their snapshots and keys, the history of the shell. */
   readonly stateDir: string;
+  /** A PostgreSQL to keep sessions in; without it, one of our own in the state directory. May hold a password. */
+  readonly databaseUrl: string | undefined;
+  /** Wraps the keys of sessions. */
+  readonly keyFile: string;
   readonly accelerator: 'auto' | 'kvm' | 'tcg';
   /** Whether tenants may share the memory pages of one template. */
   readonly shareTemplatePages: boolean;
@@ -31,6 +35,8 @@ const environmentSchema = z.object({
   XDG_STATE_HOME: absolutePath.optional(),
   BULKHEAD_CACHE_DIR: absolutePath.optional(),
   BULKHEAD_STATE_DIR: absolutePath.optional(),
+  BULKHEAD_KEY_FILE: absolutePath.optional(),
+  DATABASE_URL: z.url({ protocol: /^postgres(?:ql)?$/, message: 'expected postgres://…' }).optional(),
   BULKHEAD_ACCELERATOR: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
   BULKHEAD_SHARE_TEMPLATE_PAGES: flag.default(false),
   BULKHEAD_RUNTIME: z.enum(['qemu', 'fake']).default('qemu'),
@@ -44,7 +50,10 @@ type ParsedEnvironment = z.infer<typeof environmentSchema>;
 export const environmentHelp: Readonly<Record<string, string>> = {
   BULKHEAD_CACHE_DIR: 'where images and templates are kept (default: $XDG_CACHE_HOME/bulkhead or ~/.cache/bulkhead)',
   BULKHEAD_STATE_DIR:
-    "where the shell's history is kept (default: $XDG_STATE_HOME/bulkhead or ~/.local/state/bulkhead)",
+    "where sessions and the shell's history are kept (default: $XDG_STATE_HOME/bulkhead or ~/.local/state/bulkhead)",
+  BULKHEAD_KEY_FILE:
+    'the 32 bytes that wrap the keys of suspended sessions (default: `key` in the state directory, made when there is none)',
+  DATABASE_URL: 'a PostgreSQL to keep sessions in (default: one of its own, in the state directory)',
   BULKHEAD_ACCELERATOR: 'auto, kvm or tcg (default: auto, chosen by a boot probe)',
   BULKHEAD_SHARE_TEMPLATE_PAGES: '1 lets tenants share the memory pages of one template (default: 0)',
   NO_COLOR: 'set to anything but nothing: no colours',
@@ -77,9 +86,12 @@ export function loadConfig(environment: Environment = process.env): Config {
 
 function toConfig(env: ParsedEnvironment): Config {
   const home = env.HOME ?? tmpdir();
+  const stateDir = env.BULKHEAD_STATE_DIR ?? join(env.XDG_STATE_HOME ?? join(home, '.local', 'state'), 'bulkhead');
   return {
     cacheDir: env.BULKHEAD_CACHE_DIR ?? join(env.XDG_CACHE_HOME ?? join(home, '.cache'), 'bulkhead'),
-    stateDir: env.BULKHEAD_STATE_DIR ?? join(env.XDG_STATE_HOME ?? join(home, '.local', 'state'), 'bulkhead'),
+    stateDir,
+    databaseUrl: env.DATABASE_URL,
+    keyFile: env.BULKHEAD_KEY_FILE ?? join(stateDir, 'key'),
     accelerator: env.BULKHEAD_ACCELERATOR,
     shareTemplatePages: env.BULKHEAD_SHARE_TEMPLATE_PAGES,
     runtime: env.BULKHEAD_RUNTIME,
@@ -89,7 +101,8 @@ function toConfig(env: ParsedEnvironment): Config {
 
 function describeIssue(issue: z.core.$ZodIssue, environment: Environment): string {
   const path = issue.path.join('.');
-  const got = JSON.stringify(environment[path] ?? null);
+  // It may hold a password.
+  const got = path === 'DATABASE_URL' ? 'a secret' : JSON.stringify(environment[path] ?? null);
   if (issue.code === 'invalid_value') {
     return `${path}: not one of the allowed values (got ${got}, expected ${issue.values.map(String).join(', ')})`;
   }

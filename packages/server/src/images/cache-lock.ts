@@ -1,13 +1,10 @@
-// One builder at a time in one cache. flock(2): the kernel lets go when the holder ends, however it ends, so there is no stale lock.
+// One builder at a time in one cache.
 
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import koffi from 'koffi';
+import { tryLock } from '../lib/file-lock.ts';
 
-const flock = koffi.load(null).func('int flock(int fd, int operation)');
-const LOCK_EX = 2;
-const LOCK_NB = 4;
 const retryMs = 100;
 
 /**
@@ -21,11 +18,7 @@ export async function acquireCacheLock(
   const { onWait, signal } = options;
   const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   try {
-    for (let waited = false; Number(flock(file.fd, LOCK_EX | LOCK_NB)) !== 0; waited = true) {
-      const errno = koffi.errno();
-      if (errno !== koffi.os.errno['EAGAIN'] && errno !== koffi.os.errno['EINTR']) {
-        throw new Error(`cannot lock ${path}: errno ${errno}`);
-      }
+    for (let waited = false; !tryLock(file.fd); waited = true) {
       if (!waited) onWait?.();
       await delay(retryMs, undefined, signal === undefined ? {} : { signal });
     }

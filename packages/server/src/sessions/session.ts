@@ -122,6 +122,7 @@ export class Session {
 
   /** Launches the machine: once, before anything else. Rejects with why there is none; the session is then final. */
   launch(options: LaunchRequest): Promise<void> {
+    this.#save(this.#record);
     const launched = this.#launchFirst(options);
     this.#launched = launched.catch(() => undefined);
     return launched;
@@ -483,11 +484,14 @@ export class Session {
     const after = transition(before, state, change);
     this.#record = after;
     this.#timeLimit.show(after);
-    const { journal } = this.#options;
-    if (journal !== undefined) {
-      this.#saved = this.#saved.then(() => journal.saveSession(after));
-      this.#saved.catch(() => this.#destroyMachine('destroyed', 'another server has taken the session'));
-    }
+    this.#save(after);
     this.#options.onTransition(before, after);
+  }
+
+  #save(record: SessionRecord): void {
+    const { journal } = this.#options;
+    if (journal === undefined) return;
+    this.#saved = this.#saved.then(() => journal.saveSession(record));
+    this.#saved.catch(() => this.#destroyMachine('destroyed', 'another server has taken the session'));
   }
 }

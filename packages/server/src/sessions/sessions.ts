@@ -172,6 +172,12 @@ export class Sessions implements AsyncDisposable {
     return await this.#find(tenant, id).wake(options);
   }
 
+  /** A session that is there, resumed when it sleeps. Errors: `not_found`, those of `Session.wake`. */
+  async openSession(tenant: TenantId, id: SessionId, options: CreateSessionOptions = {}): Promise<SessionHandle> {
+    await this.#find(tenant, id).wake(options);
+    return this.#handle(tenant, id);
+  }
+
   /**
    * `count` new sessions that begin as copies of one that is ready or suspended, each with randomness, names and keys of its own. All of them, or none.
    * Errors: `not_found`, `invalid_request`, `state_conflict`, `session_ended`, those of `Machine.capture` and `Runtime.restore`.

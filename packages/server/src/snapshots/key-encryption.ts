@@ -6,6 +6,7 @@ import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { BulkheadError } from '@bulkhead/protocol';
 import { errnoOf } from '../lib/errno.ts';
+import { syncDirectory } from '../lib/sync-directory.ts';
 
 /** What a wrapped key belongs to; it is unwrapped only for the same. */
 export type KeyContext = Readonly<Record<string, string>>;
@@ -96,10 +97,4 @@ async function readKeyFile(path: string): Promise<Buffer> {
     if (BulkheadError.is(error)) throw error;
     throw keyUnavailable('The key file cannot be read.', hint, error);
   }
-}
-
-/** Makes what was created, renamed or removed in a directory outlive a crash of the host. */
-export async function syncDirectory(path: string): Promise<void> {
-  await using directory = await open(path, 'r');
-  await directory.sync();
 }

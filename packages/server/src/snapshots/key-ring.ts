@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { type SessionId, type TenantId, parseId } from '@bulkhead/protocol';
 import { errnoOf } from '../lib/errno.ts';
 import { isOwnerAlive, ownerMark } from '../lib/owner.ts';
-import { type KeyEncryption, keyUnavailable, syncDirectory } from './key-encryption.ts';
+import { syncDirectory } from '../lib/sync-directory.ts';
+import { type KeyEncryption, keyUnavailable } from './key-encryption.ts';
 
 const keyBytes = 32;
 const wrappedMaxBytes = 16_384;
@@ -25,6 +26,12 @@ export class KeyRing {
   constructor(directory: string, encryption: KeyEncryption) {
     this.#directory = directory;
     this.#encryption = encryption;
+  }
+
+  /** Whether a key has been kept in the directory. */
+  static async holdsAny(directory: string): Promise<boolean> {
+    const names = await readdir(directory).catch(() => []);
+    return names.some((name) => name.endsWith('.key'));
   }
 
   /** The session's key, made when there is none. Errors: `key_unavailable`. */

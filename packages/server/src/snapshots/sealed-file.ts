@@ -17,7 +17,7 @@ import {
   parseHeader,
 } from './snapshot-header.ts';
 
-export { type ExpectedHeader, type SnapshotHeader, type SnapshotKind } from './snapshot-header.ts';
+export { type ExpectedHeader, type SnapshotHeader, type SnapshotKind, snapshotKinds } from './snapshot-header.ts';
 
 const magic = Buffer.from('BHSNAP01');
 const headerMaxBytes = 16_384;

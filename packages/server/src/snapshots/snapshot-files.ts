@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type SessionId, type SnapshotId, parseId } from '@bulkhead/protocol';
 import { errnoOf } from '../lib/errno.ts';
 import { isOwnerAlive, ownerMark } from '../lib/owner.ts';
-import { syncDirectory } from './key-encryption.ts';
+import { syncDirectory } from '../lib/sync-directory.ts';
 import { invalidSnapshot } from './snapshot-header.ts';
 
 /** A snapshot that is being written; without `commit` it is gone when it is disposed of. */
@@ -69,6 +69,12 @@ export class SnapshotFiles {
 
   async removeAll(session: SessionId): Promise<void> {
     await rm(join(this.#directory, session), { recursive: true, force: true });
+  }
+
+  /** Those of one session. */
+  async listOf(session: SessionId): Promise<readonly SnapshotId[]> {
+    const names = await readdir(join(this.#directory, session)).catch(() => []);
+    return names.flatMap((name) => parseId('snapshot', name) ?? []);
   }
 
   /** Every snapshot that is whole. Removes what writers that died left. */

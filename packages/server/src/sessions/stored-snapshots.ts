@@ -1,0 +1,85 @@
+// Keeps snapshots: a row in the store, a sealed file, a key. The row comes first and is complete last, so that whatever a crash leaves
+// can be told from what is whole.
+
+import { type SnapshotId, makeId, parseId } from '@bulkhead/protocol';
+import type { SnapshotFacts, SnapshotTarget } from '../runtimes/runtime.ts';
+import type { KeyRing } from '../snapshots/key-ring.ts';
+import { type SnapshotKind, snapshotKinds } from '../snapshots/sealed-file.ts';
+import type { SnapshotFiles } from '../snapshots/snapshot-files.ts';
+import { invalidSnapshot } from '../snapshots/snapshot-header.ts';
+import type { SnapshotRow, Store } from '../store/store.ts';
+import type { KeptSnapshot, OpenSnapshot, SnapshotKeeper, WhoseSnapshot } from './session-journal.ts';
+
+export class StoredSnapshots implements SnapshotKeeper {
+  readonly #store: Store;
+  readonly #files: SnapshotFiles;
+  readonly #keys: KeyRing;
+
+  constructor(store: Store, files: SnapshotFiles, keys: KeyRing) {
+    this.#store = store;
+    this.#files = files;
+    this.#keys = keys;
+  }
+
+  async save(
+    { tenant, session }: WhoseSnapshot,
+    what: { readonly kind: SnapshotKind; readonly name: string | null; readonly unixMs: number },
+    write: (target: SnapshotTarget) => Promise<SnapshotFacts>,
+  ): Promise<KeptSnapshot> {
+    const { kind, name, unixMs: createdAtUnixMs } = what;
+    const id = makeId('snapshot');
+    const row = { id, session, tenant, kind, name, createdAtUnixMs };
+    using key = await this.#keys.ensure(tenant, session);
+    await this.#store.beginSnapshot(row);
+    try {
+      await using file = await this.#files.create(session, id);
+      const { bytes, epoch } = await write({ fd: file.fd, key: key.key, snapshot: id, kind, createdAtUnixMs });
+      await file.commit();
+      const replaced = await this.#store.completeSnapshot({ ...row, written: { bytes, epoch } });
+      for (const former of replaced) await this.#files.remove(session, snapshotId(former));
+      return { id, kind, name, createdAtUnixMs, bytes, epoch };
+    } catch (error) {
+      await this.remove({ tenant, session }, id).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async open({ tenant, session }: WhoseSnapshot, snapshot: SnapshotId): Promise<OpenSnapshot> {
+    const kept = (await this.list({ tenant, session })).find(({ id }) => id === snapshot);
+    if (kept === undefined) throw invalidSnapshot('it is not among those that are kept');
+    await using opening = new AsyncDisposableStack();
+    const file = opening.use(await this.#files.open(session, snapshot));
+    const { key } = opening.use(await this.#keys.open(tenant, session));
+    const source = { fd: file.fd, key, snapshot, tenant, session, epoch: kept.epoch };
+    const open = opening.move();
+    return { source, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  }
+
+  async list({ tenant, session }: WhoseSnapshot): Promise<readonly KeptSnapshot[]> {
+    return (await this.#store.snapshots(tenant, session)).flatMap((row) => keptSnapshot(row) ?? []);
+  }
+
+  async remove({ tenant, session }: WhoseSnapshot, snapshot: SnapshotId): Promise<void> {
+    await this.#files.remove(session, snapshot);
+    await this.#store.removeSnapshot(tenant, snapshot);
+  }
+
+  async forget({ tenant, session }: WhoseSnapshot): Promise<void> {
+    await this.#keys.destroy(session);
+    await this.#files.removeAll(session);
+    await this.#store.removeSnapshotsOf(tenant, session);
+  }
+}
+
+/** Undefined for one that is not whole. */
+export function keptSnapshot({ id, kind, name, createdAtUnixMs, written }: SnapshotRow): KeptSnapshot | undefined {
+  const known = snapshotKinds.find((candidate) => candidate === kind);
+  if (written === null || known === undefined) return undefined;
+  return { id: snapshotId(id), kind: known, name, createdAtUnixMs, ...written };
+}
+
+function snapshotId(text: string): SnapshotId {
+  const id = parseId('snapshot', text);
+  if (id === undefined) throw invalidSnapshot('its id has not the form of one');
+  return id;
+}
