@@ -13,6 +13,7 @@ const munmap = libc.func('int munmap(void *address, size_t length)');
 const MFD_ALLOW_SEALING = 2;
 const F_ADD_SEALS = 1033;
 const F_SEAL_ALL = 0x1 | 0x2 | 0x4 | 0x8; // SEAL, SHRINK, GROW, WRITE
+const SEEK_SET = 0;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
@@ -30,6 +31,11 @@ export function createMemory(name: string): number {
 /** From here on nobody can write to the memory, resize it or take the seals off; private mappings stay possible. */
 export function sealMemory(fd: number): void {
   if (Number(fcntl(fd, F_ADD_SEALS, 'int', F_SEAL_ALL)) !== 0) throw failed('fcntl(F_ADD_SEALS)');
+}
+
+/** Back to the start: for everyone who shares the descriptor's position. */
+export function rewind(fd: number): void {
+  if (Number(lseek(fd, 0, SEEK_SET)) !== 0) throw failed('lseek');
 }
 
 export interface Extent {

@@ -54,7 +54,8 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   const cgroupFiles = await joinGroup(host.cgroups, group, template, undo);
   const scratch = undo.adopt(await makeScratch(host.cacheDir, id, template, snapshot === undefined), closeSync);
   const state = undo.adopt(createMemory('bulkhead-device-state'), closeSync);
-  const vmm = spawnVmm(host, order, { id, cgroupFiles, scratch, state });
+  const savedState = undo.adopt(openSync(`/proc/self/fd/${state}`, 'w'), closeSync);
+  const vmm = spawnVmm(host, order, { id, cgroupFiles, scratch, state, savedState });
   undo.defer(() => vmm.kill());
   const spawnedMs = performance.now() - started;
   const guest = undo.use(openGuest(vmm.channel));
@@ -114,13 +115,14 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
     guest,
     vmm,
     hostPids,
-    files: { memory, scratch, state },
+    files: { memory, scratch, state, savedState },
     template,
     qemuVersion: host.qemuVersion,
     snapshots: host.snapshots,
     release: async () => {
       closeSync(scratch);
       closeSync(state);
+      closeSync(savedState);
       memory[Symbol.dispose]();
       if (host.cgroups !== undefined) await removeGroup(host.cgroups, group);
     },
@@ -165,18 +167,18 @@ interface MachineFiles {
   readonly scratch: number;
   /** What a snapshot's device state is read from, and what QEMU writes its own into when it is captured. */
   readonly state: number;
+  /** The same file as QEMU writes it: they share the position. */
+  readonly savedState: number;
 }
 
 function spawnVmm(host: LaunchHost, order: LaunchOrder, files: MachineFiles): Vmm {
   const { spec, template, memory, snapshot } = order;
-  const { id, cgroupFiles, scratch, state } = files;
+  const { id, cgroupFiles, scratch, state, savedState } = files;
   using opened = new DisposableStack();
   const openFile = (path: string, flags: string): number => opened.adopt(openSync(path, flags), closeSync);
   const ownState = `/proc/self/fd/${state}`;
   const root = openFile(template.rootPath, 'r');
   const deviceState = openFile(snapshot === undefined ? template.deviceStatePath : ownState, 'r');
-  // Appending, so that it can be emptied from outside before it is written again.
-  const savedState = openFile(ownState, 'a');
   const jail = host.jail(cgroupFiles, (template.hardware.size.scratchMib + 1) * mib);
   const name = machineName(id, spec.session, spec.tenant);
   const commandLine = restoreArguments(template.hardware, name, snapshot === undefined ? 'template' : 'snapshot');

@@ -4,6 +4,7 @@ import { ftruncateSync } from 'node:fs';
 import { BulkheadError, type MachineId, type Tier } from '@bulkhead/protocol';
 import type { Guest } from '../../guest/guest.ts';
 import { errnoOf } from '../../lib/errno.ts';
+import { rewind } from '../../lib/host-calls.ts';
 import type { LaunchSpec, LaunchTimings, Machine, MachineExit, SnapshotFacts, SnapshotTarget } from '../runtime.ts';
 import { makeUnique } from './make-unique.ts';
 import { savedStatePath } from './qemu-command.ts';
@@ -30,7 +31,12 @@ export interface QemuMachineParts {
   readonly guest: Guest;
   readonly vmm: Vmm;
   readonly hostPids: readonly number[];
-  readonly files: { readonly memory: MemoryLease; readonly scratch: number; readonly state: number };
+  readonly files: {
+    readonly memory: MemoryLease;
+    readonly scratch: number;
+    readonly state: number;
+    readonly savedState: number;
+  };
   readonly template: Template;
   readonly qemuVersion: string;
   readonly snapshots: SnapshotWorker;
@@ -82,6 +88,7 @@ export class QemuMachine implements Machine {
       await guest.freeze();
       await vmm.qmp.execute('stop');
       ftruncateSync(files.state, 0);
+      rewind(files.savedState);
       await vmm.qmp.execute('xen-save-devices-state', { filename: savedStatePath });
       const { bytes, pages, scratchBytes } = await snapshots.capture({
         type: 'capture',
