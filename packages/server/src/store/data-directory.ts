@@ -3,8 +3,13 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { BulkheadError } from '@bulkhead/protocol';
+import { errnoOf } from '../lib/errno.ts';
 import { tryLock } from '../lib/file-lock.ts';
+
+const leftoverMaxMs = 10_000;
+const retryMs = 20;
 
 export interface DataDirectory extends AsyncDisposable {
   readonly path: string;
@@ -17,7 +22,7 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
   await mkdir(path, { recursive: true, mode: 0o700 });
   const file = await open(join(path, 'lock'), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   try {
-    if (!tryLock(file.fd)) throw busy(path, await holder(file));
+    await lock(file, path);
     await file.truncate(0);
     await file.write(`${process.pid}\n`, 0);
   } catch (error) {
@@ -25,6 +30,25 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
     throw error;
   }
   return { path, lockFd: file.fd, [Symbol.asyncDispose]: () => file.close() };
+}
+
+/** What a dead server started may take a moment to end: its database finishes what it writes. */
+async function lock(file: FileHandle, path: string): Promise<void> {
+  const deadline = performance.now() + leftoverMaxMs;
+  while (!tryLock(file.fd)) {
+    const pid = await holder(file);
+    if (pid === undefined || isAlive(pid) || performance.now() > deadline) throw busy(path, pid);
+    await delay(retryMs);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoOf(error) !== 'ESRCH';
+  }
 }
 
 async function holder(file: FileHandle): Promise<number | undefined> {

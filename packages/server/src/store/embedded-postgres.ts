@@ -18,7 +18,7 @@ import { storeUnavailable } from './store-errors.ts';
 export interface EmbeddedPostgres extends AsyncDisposable {
   /** For a role that owns the database, and is bound by row-level security. */
   readonly connection: ClientConfig;
-  /** Of the postmaster, on this host. */
+  /** On this host, of the first process of its sandbox. */
   readonly pid: number;
 }
 
@@ -101,7 +101,7 @@ interface SandboxedCommand {
 function spawnSandboxed({ binaries, data, command, output, lockFd }: SandboxedCommand): ChildProcess {
   const systemMounts = '--ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64';
   const ownMounts = '--proc /proc --dev /dev --tmpfs /tmp --chmod 1777 /tmp --perms 0444 --ro-bind-data 4 /etc/passwd';
-  const namespaces = '--unshare-pid --unshare-net --unshare-uts --as-pid-1 --die-with-parent --new-session';
+  const namespaces = '--unshare-pid --unshare-net --unshare-uts --die-with-parent --new-session';
   const sandbox = [
     ...`${isRoot() ? '' : '--unshare-user '}${namespaces} --info-fd 3 --clearenv --setenv PATH /usr/bin:/bin`.split(
       ' ',
@@ -114,9 +114,9 @@ function spawnSandboxed({ binaries, data, command, output, lockFd }: SandboxedCo
     data,
     '/data',
   ];
-  const user = isRoot() ? [`--reuid=${unprivilegedId}`, `--regid=${unprivilegedId}`, '--clear-groups'] : [];
-  // Taking on another user undoes what bubblewrap has asked for: that it dies with us.
-  const become = ['setpriv', ...user, '--pdeathsig', 'KILL', '--'];
+  const become = isRoot()
+    ? ['setpriv', `--reuid=${unprivilegedId}`, `--regid=${unprivilegedId}`, '--clear-groups', '--']
+    : [];
   const child = spawn('bwrap', [...sandbox, '--', ...become, ...command], {
     stdio: ['ignore', output, output, 'pipe', 'pipe', ...(lockFd === undefined ? [] : [lockFd])],
   });
@@ -131,6 +131,7 @@ function isRoot(): boolean {
   return process.getuid?.() === 0;
 }
 
+/** Of the sandbox's first process, bubblewrap's own: when it ends, the kernel ends all that is in there with it. */
 async function pidInside(sandbox: ChildProcess): Promise<number> {
   const failed = once(sandbox, 'error').then(([error]) => {
     throw storeUnavailable('bubblewrap could not be started.', 'Run `bulkhead doctor`.', error);
@@ -202,7 +203,9 @@ async function prepare(data: string, server: ChildProcess, logPath: string): Pro
 async function stop(server: ChildProcess, pid: number): Promise<void> {
   if (server.exitCode !== null || server.signalCode !== null) return;
   const exited = once(server, 'exit');
-  process.kill(pid, 'SIGINT');
+  const [postmaster] = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '')).split(' ');
+  if (postmaster === undefined || postmaster === '') server.kill('SIGKILL');
+  else process.kill(Number(postmaster), 'SIGINT');
   const late = setTimeout(() => server.kill('SIGKILL'), stopTimeoutMs);
   await exited;
   clearTimeout(late);

@@ -38,7 +38,10 @@ export class SnapshotWorker implements AsyncDisposable {
   }
 
   #start(): Worker {
-    const thread = new Worker(new URL('./snapshot-thread.ts', import.meta.url));
+    const thread = new Worker(new URL('./snapshot-thread.ts', import.meta.url), {
+      // Where modules are found; what else the process was started with (`--input-type`, say) may keep a thread from starting.
+      execArgv: process.execArgv.filter((argument) => argument.startsWith('--conditions')),
+    });
     thread.on('message', (answer: SnapshotAnswer) => this.#settle(answer));
     const end = (error: Error): void => {
       if (this.#thread === thread) this.#thread = undefined;
