@@ -83,10 +83,10 @@ test(`${cycles} cycles of sleep at random moments change nothing, and the clock 
   for (let cycle = 0; cycle < cycles; cycle++) {
     await bulkhead().sessions.suspendSession(tenant, id);
     await bulkhead().sessions.resumeSession(tenant, id);
-    const before = Date.now();
+    const askedAt = Date.now();
     const [found, now, next] = JSON.parse(await output(id, 'show()')) as [string, number, string];
     assert.equal(found, expected, `seed ${seed}, cycle ${cycle}`);
-    const skewMs = Math.max(before - now * 1000, now * 1000 - Date.now(), 0);
+    const skewMs = Math.max(askedAt - now * 1000, now * 1000 - Date.now(), 0);
     worstSkewMs = Math.max(worstSkewMs, skewMs);
     expected = next;
   }
@@ -134,7 +134,7 @@ test('after kill -9 of the server what slept wakes, what ran is told to be lost,
   });
   const [line] = (await Promise.race([
     once(server.stdout.setEncoding('utf8'), 'data'),
-    once(server, 'exit').then(([code]) => assert.fail(`the server ended with ${code}`)),
+    once(server, 'exit').then(([status]) => assert.fail(`the server ended with ${status}`)),
   ])) as [string];
   const { asleep, awake } = JSON.parse(line) as { asleep: SessionId; awake: SessionId };
   await new Promise((resolve) => setTimeout(resolve, 200));

@@ -29,8 +29,9 @@ export class Database implements AsyncDisposable {
   /** Brings the tables up to date. Errors: `store_unavailable`; `internal` when another version of Bulkhead has gone further. */
   static async open(connection: PoolConfig): Promise<Database> {
     const pool = new Pool({ ...poolOptions, ...connection });
-    // A connection that breaks while nobody uses it: the next query opens another.
+    // A connection that breaks, used or not: its query fails, the next one opens another.
     pool.on('error', () => undefined);
+    pool.on('connect', (client) => client.on('error', () => undefined));
     const kysely = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
     try {
       const migrator = new Migrator({
