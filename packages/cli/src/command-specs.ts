@@ -57,6 +57,7 @@ Nothing the code does reaches this host: it sees no file of yours but those you 
       [`bulkhead run 'print(6*7)'`, 'the smallest one'],
       [`bulkhead run -f analyse.py --file prices.csv --out report.html`, 'a file in, a file out'],
       [`cat model.js | bulkhead run --lang javascript`, 'code from a pipe'],
+      [`bulkhead run --session ID 'x = 41'`, 'a turn in a session that is kept; `x` is there in the next'],
       [`bulkhead run --timeout 2 'while True: pass'`, 'ends with turn_timeout, exit code 124'],
       [`bulkhead run --json '1/0' | jq .error.code`, 'for programs: "turn_failed"'],
     ],
@@ -130,7 +131,7 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
     },
     examples: [
       ['bulkhead session create', 'prints its id'],
-      [`bulkhead run --session ID 'x = 41'`, 'a turn; `x` is there in the next'],
+      [`bulkhead session attach ID`, 'a shell in it, from where it was left'],
       ['bulkhead session fork ID -n 3', 'three that go different ways from here'],
       ['bulkhead session checkpoint ID before-the-risky-step', 'restore ID before-the-risky-step goes back'],
     ],
@@ -177,7 +178,7 @@ Exit code 1 when sessions cannot run here.`,
   },
   {
     name: 'bench',
-    usage: 'bench launch|turn|density [OPTION]...',
+    usage: 'bench launch|turn|density|suspend|resume|fork [OPTION]...',
     summary: 'measure this host, beside what you would pick instead',
     description: `Each number says what its clock measured, from where to where. Ratios to the baselines of the same run are what travels to
 other machines.`,
@@ -186,6 +187,7 @@ other machines.`,
       ['bulkhead bench launch -n 50', 'from the call to a confirmed, unique machine'],
       ['bulkhead bench turn -n 200 --json', 'what a turn costs on top of its own work'],
       ['bulkhead bench density -n 40', 'what an idle session keeps in memory'],
+      ['bulkhead bench resume -n 30', 'from asleep on the disk to a result, by how much was touched'],
     ],
   },
   {

@@ -7,7 +7,14 @@ import { nearest } from '../nearest.ts';
 import { jsonLine } from '../output.ts';
 import { formatNumber, formatTable } from '../table.ts';
 
-const benchmarks: Readonly<Record<string, number>> = { launch: 50, turn: 200, density: 40 };
+const benchmarks: Readonly<Record<string, number>> = {
+  launch: 50,
+  turn: 200,
+  density: 40,
+  suspend: 30,
+  resume: 30,
+  fork: 30,
+};
 
 interface Percentiles {
   readonly median: number;

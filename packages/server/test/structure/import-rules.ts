@@ -12,7 +12,7 @@ const packageRules: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * For each folder of the server's `src`, the other folders that it may import. A folder that is not listed may import `lib` only.
- * `index.ts` beside them is the package's entry, where everything is put together: it may import all, nothing imports it.
+ * The files beside them put everything together: they may import all, and no folder imports them. Nothing imports `index.ts`, the package's entry.
  */
 const folderRules: Readonly<Record<string, readonly string[]>> = {
   lib: [],
@@ -56,7 +56,8 @@ export function judgeImport(path: string, specifier: string): string | undefined
 }
 
 function judgeServerImport(from: readonly string[], to: readonly string[]): string | undefined {
-  if (to.length === 1) return `imports the package's entry ${to[0]}`;
+  if (to.length === 1 && (from.length > 1 || to[0] === 'index.ts'))
+    return `imports ${to[0]}, where all is put together`;
   if (from.length === 1) return undefined;
   const [fromFolder = '', fromPart = ''] = from;
   const [toFolder = '', toPart = ''] = to;
