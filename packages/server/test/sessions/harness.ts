@@ -2,6 +2,7 @@ import type { TenantId, TurnEvent, TurnRequest, TurnResult } from '@bulkhead/pro
 import { makeId } from '@bulkhead/protocol';
 import { type FakeMachine, FakeRuntime, type FakeRuntimeOptions } from '../../src/runtimes/fake/fake-runtime.ts';
 import { SteppedClock } from '../../src/runtimes/fake/stepped-clock.ts';
+import type { SessionJournal, SnapshotKeeper } from '../../src/sessions/session-journal.ts';
 import type { SessionRecord } from '../../src/sessions/session-record.ts';
 import { type SessionHandle, Sessions } from '../../src/sessions/sessions.ts';
 
@@ -13,13 +14,20 @@ export interface Harness {
   readonly transitions: string[];
 }
 
-export function openHarness(options: Omit<FakeRuntimeOptions, 'clock'> = {}): Harness {
+export interface HarnessOptions extends Omit<FakeRuntimeOptions, 'clock'> {
+  readonly keeper?: SnapshotKeeper;
+  readonly journal?: SessionJournal;
+}
+
+export function openHarness({ keeper, journal, ...options }: HarnessOptions = {}): Harness {
   const clock = new SteppedClock();
   const runtime = new FakeRuntime({ ...options, clock });
   const transitions: string[] = [];
   const sessions = new Sessions({
     runtime,
     clock,
+    ...(keeper === undefined ? {} : { keeper }),
+    ...(journal === undefined ? {} : { journal }),
     onTransition: (_before: SessionRecord | undefined, after: SessionRecord) => transitions.push(after.state),
   });
   return { clock, runtime, sessions, tenant: makeId('tenant'), transitions };
