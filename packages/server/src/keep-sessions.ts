@@ -14,7 +14,7 @@ import { KeyRing } from './snapshots/key-ring.ts';
 import { SnapshotFiles } from './snapshots/snapshot-files.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { Database } from './store/database.ts';
-import { startPostgres } from './store/embedded-postgres.ts';
+import { EmbeddedPostgres } from './store/embedded-postgres.ts';
 import { type Lease, endLease, leaseMs, renewLease, takeLease } from './store/lease.ts';
 import { Store } from './store/store.ts';
 
@@ -31,7 +31,7 @@ export async function keepSessions(config: Config): Promise<Keeping> {
   const { path, lockFd } = opening.use(await openDataDirectory(config.stateDir));
   const connection =
     config.databaseUrl === undefined
-      ? opening.use(await startPostgres(path, lockFd)).connection
+      ? opening.use(await EmbeddedPostgres.start(path, lockFd)).connection
       : { connectionString: config.databaseUrl };
   const database = opening.use(await Database.open(connection));
   const host = await hostId(join(path, 'host-id'));

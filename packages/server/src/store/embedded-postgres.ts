@@ -3,7 +3,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { type FileHandle, chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -15,16 +15,11 @@ import { errnoOf } from '../lib/errno.ts';
 import { syncDirectory } from '../lib/sync-directory.ts';
 import { storeUnavailable } from './store-errors.ts';
 
-export interface EmbeddedPostgres extends AsyncDisposable {
-  /** For a role that owns the database, and is bound by row-level security. */
-  readonly connection: ClientConfig;
-  /** On this host, of the first process of its sandbox. */
-  readonly pid: number;
-}
-
 const startTimeoutMs = 60_000;
 const stopTimeoutMs = 10_000;
 const pollMs = 10;
+const firstRetryMs = 100;
+const retryMaxMs = 5000;
 const socketPathMaxBytes = 107;
 /** PostgreSQL refuses to be root. Below the users of machines, above everybody else. */
 const unprivilegedId = 599_999_999;
@@ -47,24 +42,94 @@ const settings: Readonly<Record<string, string>> = {
   log_error_verbosity: 'terse',
 };
 
-/** Starts it, and makes it first where there is none. `lockFd` is left open in it. Errors: `store_unavailable`. */
-export async function startPostgres(directory: string, lockFd: number): Promise<EmbeddedPostgres> {
-  const data = join(directory, 'postgres');
-  if (Buffer.byteLength(join(data, '.s.PGSQL.5432')) > socketPathMaxBytes) {
-    throw new BulkheadError('config_invalid', 'The path of the state directory is too long for a Unix socket in it.', {
-      hint: 'Set BULKHEAD_STATE_DIR to a shorter path.',
+export class EmbeddedPostgres implements AsyncDisposable {
+  /** For a role that owns the database, and is bound by row-level security. */
+  readonly connection: ClientConfig;
+  readonly #data: string;
+  readonly #spawn: () => ChildProcess;
+  readonly #log: FileHandle;
+  readonly #logPath: string;
+  #running: RunningPostgres | undefined;
+  #restarted: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  private constructor(data: string, log: FileHandle, logPath: string, spawnServer: () => ChildProcess) {
+    this.connection = connectTo(data, owner, owner);
+    this.#data = data;
+    this.#log = log;
+    this.#logPath = logPath;
+    this.#spawn = spawnServer;
+  }
+
+  /** Starts it, and makes it first where there is none. `lockFd` is left open in it. Errors: `store_unavailable`, `config_invalid`. */
+  static async start(directory: string, lockFd: number): Promise<EmbeddedPostgres> {
+    const data = join(directory, 'postgres');
+    if (Buffer.byteLength(join(data, '.s.PGSQL.5432')) > socketPathMaxBytes) {
+      throw new BulkheadError('config_invalid', 'The path of the state directory is too long for a socket in it.', {
+        hint: 'Set BULKHEAD_STATE_DIR to a shorter path.',
+      });
+    }
+    const binaries = findBinaries();
+    await initialise(binaries, data);
+    const logPath = join(directory, 'postgres.log');
+    const log = await open(logPath, 'w', 0o600);
+    const command = serverCommand();
+    const postgres = new EmbeddedPostgres(data, log, logPath, () =>
+      spawnSandboxed({ binaries, data, command, output: log.fd, lockFd }),
+    );
+    try {
+      await postgres.#start();
+    } catch (error) {
+      await log.close();
+      throw error;
+    }
+    return postgres;
+  }
+
+  /** On this host, of the first process of its sandbox: when it is killed, all of it is. */
+  get pid(): number | undefined {
+    return this.#running?.pid;
+  }
+
+  async #start(): Promise<void> {
+    const server = this.#spawn();
+    const pid = await pidInside(server);
+    try {
+      await prepare(this.#data, server, this.#logPath);
+    } catch (error) {
+      await stop({ server, pid });
+      throw error;
+    }
+    this.#running = { server, pid };
+    server.once('exit', () => {
+      this.#running = undefined;
+      this.#restarted = this.#restart();
     });
   }
-  const binaries = findBinaries();
-  await initialise(binaries, data);
-  await using starting = new AsyncDisposableStack();
-  const log = starting.use(await open(join(directory, 'postgres.log'), 'w', 0o600));
-  const server = spawnSandboxed({ binaries, data, command: serverCommand(), output: log.fd, lockFd });
-  const pid = await pidInside(server);
-  starting.defer(() => stop(server, pid));
-  await prepare(data, server, join(directory, 'postgres.log'));
-  const running = starting.move();
-  return { connection: connectTo(data, owner, owner), pid, [Symbol.asyncDispose]: () => running.disposeAsync() };
+
+  /** One that ended without being asked to comes back. What asks it meanwhile is told `store_unavailable`. */
+  async #restart(): Promise<void> {
+    for (let retryMs = firstRetryMs; !this.#closed; retryMs = Math.min(2 * retryMs, retryMaxMs)) {
+      try {
+        await this.#start();
+        return;
+      } catch {
+        await delay(retryMs);
+      }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await this.#restarted;
+    if (this.#running !== undefined) await stop(this.#running);
+    await this.#log.close();
+  }
+}
+
+interface RunningPostgres {
+  readonly server: ChildProcess;
+  readonly pid: number;
 }
 
 function findBinaries(): string {
@@ -118,6 +183,8 @@ function spawnSandboxed({ binaries, data, command, output, lockFd }: SandboxedCo
     ? ['setpriv', `--reuid=${unprivilegedId}`, `--regid=${unprivilegedId}`, '--clear-groups', '--']
     : [];
   const child = spawn('bwrap', [...sandbox, '--', ...become, ...command], {
+    // An interrupt from the terminal is not for the database.
+    detached: true,
     stdio: ['ignore', output, output, 'pipe', 'pipe', ...(lockFd === undefined ? [] : [lockFd])],
   });
   const names = child.stdio[4];
@@ -200,7 +267,7 @@ async function prepare(data: string, server: ChildProcess, logPath: string): Pro
 }
 
 /** Fast: connections end, what was committed is written out. */
-async function stop(server: ChildProcess, pid: number): Promise<void> {
+async function stop({ server, pid }: RunningPostgres): Promise<void> {
   if (server.exitCode !== null || server.signalCode !== null) return;
   const exited = once(server, 'exit');
   const [postmaster] = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '')).split(' ');

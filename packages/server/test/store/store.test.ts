@@ -9,8 +9,10 @@ import { makeId } from '@bulkhead/protocol';
 import { sql } from 'kysely';
 import { type DataDirectory, openDataDirectory } from '../../src/store/data-directory.ts';
 import { Database, everyTenant } from '../../src/store/database.ts';
-import { type EmbeddedPostgres, startPostgres } from '../../src/store/embedded-postgres.ts';
+import { EmbeddedPostgres } from '../../src/store/embedded-postgres.ts';
 import { type Lease, endLease, renewLease, takeLease } from '../../src/store/lease.ts';
+import type { SessionRecord } from '../../src/sessions/session-record.ts';
+import { StoredJournal } from '../../src/sessions/stored-journal.ts';
 import { type SessionRow, Store } from '../../src/store/store.ts';
 
 const path = mkdtempSync(join(tmpdir(), 'bulkhead-store-'));
@@ -23,7 +25,7 @@ let store: Store;
 
 before(async () => {
   directory = await openDataDirectory(path);
-  postgres = await startPostgres(path, directory.lockFd);
+  postgres = await EmbeddedPostgres.start(path, directory.lockFd);
   database = await Database.open(postgres.connection);
   lease = await takeLease(database, host, 'one');
   store = new Store(database, lease);
@@ -154,9 +156,19 @@ test('a server that lost its lease changes nothing any more', async () => {
 test('a database that is away is told as that, and what was committed is there when it is back', async () => {
   const kept = row();
   await store.saveSession(kept);
-  process.kill(postgres.pid, 'SIGKILL');
+  const { pid } = postgres;
+  assert.ok(pid);
+  process.kill(pid, 'SIGKILL');
   await assert.rejects(store.saveSession(row()), { code: 'store_unavailable' });
-  postgres = await startPostgres(path, directory.lockFd);
+  const journal = new StoredJournal(store);
+  const late = { ...row(), generation: 1 };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the journal looks at
+  await journal.saveSession(late as unknown as SessionRecord);
+  assert.ok(
+    (await store.sessions()).some(({ id }) => id === late.id),
+    'it tried until the database was back',
+  );
+  assert.notEqual(postgres.pid, pid);
   assert.ok((await store.sessions()).some(({ id }) => id === kept.id));
 });
 
