@@ -1,7 +1,7 @@
 // The directory that holds what outlives a process: one process at a time has it.
 
-import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { closeSync, constants, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BulkheadError } from '@bulkhead/protocol';
@@ -11,7 +11,7 @@ import { tryLock } from '../lib/file-lock.ts';
 const leftoverMaxMs = 10_000;
 const retryMs = 20;
 
-export interface DataDirectory extends AsyncDisposable {
+export interface DataDirectory extends Disposable {
   readonly path: string;
   /** Holds the lock. Who inherits it has the directory too: a database that outlives us keeps the next process out. */
   readonly lockFd: number;
@@ -20,23 +20,24 @@ export interface DataDirectory extends AsyncDisposable {
 /** Errors: `data_dir_busy`, which names the process. */
 export async function openDataDirectory(path: string): Promise<DataDirectory> {
   await mkdir(path, { recursive: true, mode: 0o700 });
-  const file = await open(join(path, 'lock'), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  // Not a `FileHandle`: one that nobody refers to any more is closed, and with it the lock is gone.
+  const lockFd = openSync(join(path, 'lock'), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   try {
-    await lock(file, path);
-    await file.truncate(0);
-    await file.write(`${process.pid}\n`, 0);
+    await lock(lockFd, path);
+    ftruncateSync(lockFd, 0);
+    writeSync(lockFd, `${process.pid}\n`, 0);
   } catch (error) {
-    await file.close();
+    closeSync(lockFd);
     throw error;
   }
-  return { path, lockFd: file.fd, [Symbol.asyncDispose]: () => file.close() };
+  return { path, lockFd, [Symbol.dispose]: () => closeSync(lockFd) };
 }
 
 /** What a dead server started may take a moment to end: its database finishes what it writes. */
-async function lock(file: FileHandle, path: string): Promise<void> {
+async function lock(fd: number, path: string): Promise<void> {
   const deadline = performance.now() + leftoverMaxMs;
-  while (!tryLock(file.fd)) {
-    const pid = await holder(file);
+  while (!tryLock(fd)) {
+    const pid = holder(fd);
     if (pid === undefined || isAlive(pid) || performance.now() > deadline) throw busy(path, pid);
     await delay(retryMs);
   }
@@ -51,9 +52,9 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function holder(file: FileHandle): Promise<number | undefined> {
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(16), 0, 16, 0);
-  const pid = Number.parseInt(buffer.toString('ascii', 0, bytesRead), 10);
+function holder(fd: number): number | undefined {
+  const written = Buffer.alloc(16);
+  const pid = Number.parseInt(written.toString('ascii', 0, readSync(fd, written, 0, written.length, 0)), 10);
   return Number.isNaN(pid) ? undefined : pid;
 }
 

@@ -3,7 +3,8 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type FileHandle, chown, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { closeSync, openSync } from 'node:fs';
+import { chown, mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -47,16 +48,16 @@ export class EmbeddedPostgres implements AsyncDisposable {
   readonly connection: ClientConfig;
   readonly #data: string;
   readonly #spawn: () => ChildProcess;
-  readonly #log: FileHandle;
+  readonly #logFd: number;
   readonly #logPath: string;
   #running: RunningPostgres | undefined;
   #restarted: Promise<void> = Promise.resolve();
   #closed = false;
 
-  private constructor(data: string, log: FileHandle, logPath: string, spawnServer: () => ChildProcess) {
+  private constructor(data: string, logFd: number, logPath: string, spawnServer: () => ChildProcess) {
     this.connection = connectTo(data, owner, owner);
     this.#data = data;
-    this.#log = log;
+    this.#logFd = logFd;
     this.#logPath = logPath;
     this.#spawn = spawnServer;
   }
@@ -72,15 +73,15 @@ export class EmbeddedPostgres implements AsyncDisposable {
     const binaries = findBinaries();
     await initialise(binaries, data);
     const logPath = join(directory, 'postgres.log');
-    const log = await open(logPath, 'w', 0o600);
+    const logFd = openSync(logPath, 'w', 0o600);
     const command = serverCommand();
-    const postgres = new EmbeddedPostgres(data, log, logPath, () =>
-      spawnSandboxed({ binaries, data, command, output: log.fd, lockFd }),
+    const postgres = new EmbeddedPostgres(data, logFd, logPath, () =>
+      spawnSandboxed({ binaries, data, command, output: logFd, lockFd }),
     );
     try {
       await postgres.#start();
     } catch (error) {
-      await log.close();
+      closeSync(logFd);
       throw error;
     }
     return postgres;
@@ -123,7 +124,7 @@ export class EmbeddedPostgres implements AsyncDisposable {
     this.#closed = true;
     await this.#restarted;
     if (this.#running !== undefined) await stop(this.#running);
-    await this.#log.close();
+    closeSync(this.#logFd);
   }
 }
 

@@ -34,7 +34,7 @@ before(async () => {
 after(async () => {
   await database[Symbol.asyncDispose]();
   await postgres[Symbol.asyncDispose]();
-  await directory[Symbol.asyncDispose]();
+  directory[Symbol.dispose]();
   rmSync(path, { recursive: true });
 });
 
