@@ -25,7 +25,7 @@ export type {
 export type { Keeping } from './keep-sessions.ts';
 export type { KeptSnapshot } from './sessions/session-journal.ts';
 export type { SessionRecord } from './sessions/session-record.ts';
-export type { SessionGuest } from './sessions/session.ts';
+export type { SessionGuest } from './sessions/session-guest.ts';
 export {
   type CreateSessionOptions,
   type CreateSessionRequest,

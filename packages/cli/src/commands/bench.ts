@@ -14,6 +14,7 @@ const benchmarks: Readonly<Record<string, number>> = {
   suspend: 30,
   resume: 30,
   fork: 30,
+  sleep: 300,
 };
 
 interface Percentiles {

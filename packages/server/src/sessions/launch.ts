@@ -3,6 +3,7 @@
 
 import { BulkheadError } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
+import type { Gate } from '../lib/gate.ts';
 import type { LaunchSpec, Machine, Runtime, SnapshotSource } from '../runtimes/runtime.ts';
 
 export interface LaunchOptions {
@@ -11,6 +12,7 @@ export interface LaunchOptions {
   /** What the machine is made from; a template when there is none. `renew`: it is a copy. */
   readonly snapshot?: { readonly source: SnapshotSource; readonly renew: boolean };
   readonly clock: Clock;
+  readonly gate: Gate;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   readonly onProgress?: (message: string) => void;
@@ -37,15 +39,19 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
     abandoned = true;
     givenUp.reject(reason);
     inner.abort(reason);
+    place?.[Symbol.dispose]();
   };
   const onAbort = (): void => abandon(cancellation(signal));
   let cancelTimer: (() => void) | undefined;
+  let place: Disposable | undefined;
 
   const produce = async (): Promise<Machine> => {
     await runtime.prepare(spec.size, {
       signal: inner.signal,
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });
+    // The time limit is the machine's, not the queue's.
+    place = await options.gate.enter(inner.signal);
     inner.signal.throwIfAborted();
     cancelTimer = clock.after(options.timeoutMs, () =>
       abandon(
@@ -71,6 +77,7 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
       // The caller has been told: by `machine`, or because it gave up itself.
     } finally {
       cancelTimer?.();
+      place?.[Symbol.dispose]();
       signal.removeEventListener('abort', onAbort);
     }
   };

@@ -12,8 +12,9 @@ import {
   type TurnRequest,
   limits,
 } from '@bulkhead/protocol';
-import type { CallOptions, Guest } from '../guest/guest.ts';
+import type { CallOptions } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { Gate } from '../lib/gate.ts';
 import type {
   Machine,
   MachineExit,
@@ -24,6 +25,7 @@ import type {
 } from '../runtimes/runtime.ts';
 import { type PendingLaunch, startLaunch } from './launch.ts';
 import { errorJson, exitReason, machineError } from './machine-error.ts';
+import type { SessionGuest } from './session-guest.ts';
 import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
 import { busyError, endedError } from './session-errors.ts';
 import { type SessionChange, type SessionRecord, isFinal, transition } from './session-record.ts';
@@ -32,28 +34,11 @@ import { TurnHistory } from './turn-history.ts';
 import { checkContext, checkLanguage, checkTurnRequest, defaultContext } from './turn-request.ts';
 import { RunningTurn, type Turn } from './turn.ts';
 
-/** What a caller may do with the guest beside turns: commands, background processes and files. */
-export type SessionGuest = Pick<
-  Guest,
-  | 'listContexts'
-  | 'exec'
-  | 'startProcess'
-  | 'listProcesses'
-  | 'processOutput'
-  | 'killProcess'
-  | 'readFile'
-  | 'writeFile'
-  | 'listFiles'
-  | 'stat'
-  | 'move'
-  | 'remove'
-  | 'mkdir'
-  | 'info'
->;
-
 export interface SessionOptions {
   readonly runtime: Runtime;
   readonly clock: Clock;
+  /** Shared by all sessions: so many machines are launched at once. */
+  readonly gate: Gate;
   readonly record: SessionRecord;
   /** Without them a session lives no longer than this process, and is not suspended. */
   readonly journal?: SessionJournal;
@@ -142,12 +127,13 @@ export class Session {
   }
 
   async #launchMachine({ signal, onProgress, origin }: LaunchRequest): Promise<Machine> {
-    const { runtime, clock } = this.#options;
+    const { runtime, clock, gate } = this.#options;
     const { id: session, tenant, size } = this.#record;
     await this.durable();
     this.#launch = startLaunch({
       runtime,
       clock,
+      gate,
       spec: { tenant, session, size },
       timeoutMs: limits.launchTimeoutMs,
       signal: AbortSignal.any([this.#giveUp.signal, ...(signal === undefined ? [] : [signal])]),

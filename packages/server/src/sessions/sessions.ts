@@ -7,6 +7,7 @@
 // "Is my session still usable?" is answered by the `context` of every outcome: `kept` (go on), `lost` (go on; variables are
 // gone, files are not), `gone` (the session has ended).
 
+import { availableParallelism } from 'node:os';
 import {
   BulkheadError,
   type Language,
@@ -23,12 +24,14 @@ import {
 } from '@bulkhead/protocol';
 import type { CallOptions } from '../guest/guest.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
+import { Gate } from '../lib/gate.ts';
 import type { Runtime } from '../runtimes/runtime.ts';
 import { checkCheckpointName, checkTimeLimits } from './create-request.ts';
 import { openForkSource } from './fork-source.ts';
 import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
 import { type SessionRecord, isFinal } from './session-record.ts';
-import { type LaunchRequest, Session, type SessionGuest } from './session.ts';
+import type { SessionGuest } from './session-guest.ts';
+import { type LaunchRequest, Session } from './session.ts';
 import type { Turn } from './turn.ts';
 
 export interface CreateSessionRequest {
@@ -62,6 +65,8 @@ export interface SessionHandle extends AsyncDisposable {
   terminate(): Promise<SessionRecord>;
 }
 
+/** Side by side they take each other's processor time: more at once, and all of them time out. */
+const launchesAtOnce = 2 * availableParallelism();
 /** Children of one fork that are launched side by side. */
 const forksAtOnce = 4;
 /** Records of ended sessions that are still answered for. */
@@ -73,6 +78,7 @@ export class Sessions implements AsyncDisposable {
   readonly #journal: SessionJournal | undefined;
   readonly #keeper: SnapshotKeeper | undefined;
   readonly #onTransition: (before: SessionRecord | undefined, after: SessionRecord) => void;
+  readonly #gate = new Gate(launchesAtOnce);
   readonly #sessions = new Map<SessionId, Session>();
   #closing: Promise<void> | undefined;
 
@@ -145,6 +151,7 @@ export class Sessions implements AsyncDisposable {
     const session = new Session({
       runtime: this.#runtime,
       clock: this.#clock,
+      gate: this.#gate,
       record,
       ...(this.#journal === undefined ? {} : { journal: this.#journal }),
       ...(this.#keeper === undefined ? {} : { keeper: this.#keeper }),
