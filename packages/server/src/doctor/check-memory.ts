@@ -1,19 +1,13 @@
 import { type SizeName, sizeNames, sizes } from '@bulkhead/protocol';
+import { parseMeminfo } from '../lib/meminfo.ts';
+import { overheadMib, reserveMib } from '../runtimes/qemu/admission.ts';
 import type { Finding, SessionRoom } from './host-report.ts';
 import type { HostAccess } from './host-access.ts';
 
-/** What a machine's process needs beside its guest's memory, and what an idle one keeps to itself; both with room to spare. */
-const overheadMib = 64;
+/** What an idle machine keeps to itself, with room to spare. */
 const idleMib = 64;
-/** What the host keeps for itself. */
-const reserveMib = 512;
 
 const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-
-/** The values of `/proc/meminfo` in bytes (proc(5): the unit is kB there, meaning 1,024 bytes). */
-export function parseMeminfo(text: string): ReadonlyMap<string, number> {
-  return new Map([...text.matchAll(/^([^:\n]+):\s+(\d+) kB$/gm)].map(([, key = '', kib]) => [key, Number(kib) * 1024]));
-}
 
 /** How many sessions of each size fit into so many bytes. */
 export function sessionRoom(availableBytes: number): Readonly<Record<SizeName, SessionRoom>> {

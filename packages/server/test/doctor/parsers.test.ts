@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { parseCgroupMounts, parseOwnCgroups } from '../../src/doctor/check-cgroups.ts';
-import { parseChoice, parseMeminfo, parseSwaps, sessionRoom } from '../../src/doctor/check-memory.ts';
+import { parseMeminfo } from '../../src/lib/meminfo.ts';
+import { parseChoice, parseSwaps, sessionRoom } from '../../src/doctor/check-memory.ts';
 import { hasLz4hc, parseQemuVersion } from '../../src/doctor/check-programs.ts';
 
 test('the version of QEMU, as Debian and upstream print it', () => {

@@ -17,6 +17,7 @@ import type {
   SnapshotSource,
 } from '../runtime.ts';
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
+import { checkRoom, readRoom } from './admission.ts';
 import { type CgroupRoot, endGroup, listGroups, openCgroups } from './cgroups.ts';
 import { type JailOptions, kvmAccess } from './jail.ts';
 import { findMachines, killProcess } from './machine-name.ts';
@@ -185,6 +186,7 @@ export class QemuRuntime implements Runtime {
   ): Promise<QemuMachine> {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const { template, memories } = await this.#prepare(spec.size, options);
+    checkRoom(await readRoom(this.#options.cacheDir), spec.size);
     const memory = await memories.acquire(this.#options.shareTemplatePages ? 'shared' : spec.tenant);
     const started = performance.now();
     const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
