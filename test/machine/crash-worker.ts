@@ -2,7 +2,7 @@
 
 import { type SessionId, type TenantId, parseId } from '@bulkhead/protocol';
 import { loadConfig, openBulkhead } from '@bulkhead/server';
-import { seededRandom } from './seeded-random.ts';
+import { mulberry32 } from '../../packages/server/src/runtimes/fake/fake-runtime.ts';
 
 const [seed = '1', tenantText = ''] = process.argv.slice(2);
 const tenant = parseId('tenant', tenantText);
@@ -45,7 +45,7 @@ const lanes = 3;
 tell({ open: true });
 await Promise.all(
   Array.from({ length: lanes }, async (_, lane) => {
-    const random = seededRandom(Number(seed) * lanes + lane);
+    const random = mulberry32(Number(seed) * lanes + lane);
     for (let step = 0; ; step++) await act(random, tenant, lane, step).catch(() => undefined);
   }),
 );

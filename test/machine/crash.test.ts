@@ -12,7 +12,7 @@ import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type SessionId, type TurnId, makeId } from '@bulkhead/protocol';
 import { type Bulkhead, loadConfig, openBulkhead } from '@bulkhead/server';
-import { seededRandom } from './seeded-random.ts';
+import { mulberry32 } from '../../packages/server/src/runtimes/fake/fake-runtime.ts';
 import { processesWith, useBulkhead } from './support.ts';
 
 useBulkhead(); // makes image and template where they are not there yet
@@ -83,7 +83,7 @@ async function compare({ sessions, keeping }: Bulkhead, acknowledged: Acknowledg
 }
 
 test(`${rounds} servers killed under load leave the truth behind`, async (context) => {
-  const random = seededRandom(seed);
+  const random = mulberry32(seed);
   const acknowledged: Acknowledged = { turns: new Map(), terminated: new Set() };
   let lost = 0;
   for (let round = 0; round < rounds; round++) {
