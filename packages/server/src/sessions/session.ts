@@ -338,12 +338,15 @@ export class Session {
 
   /** Ends the session; idempotent, in every state. Returns when nothing of its machine is left, and nothing that was kept of it can be read. */
   terminate(): Promise<SessionRecord> {
-    this.#termination ??= this.#terminate();
+    this.#termination ??= this.#terminate().catch((error: unknown) => {
+      this.#termination = undefined;
+      throw error;
+    });
     return this.#termination;
   }
 
   async #terminate(): Promise<SessionRecord> {
-    if (!isFinal(this.#record)) {
+    if (!isFinal(this.#record) && this.#record.state !== 'terminating') {
       this.#to('terminating', { turn: null });
       this.#turn?.abandon('session_ended', 'The session was terminated during the turn.');
       this.#giveUp.abort(endedError(this.#record));
@@ -352,6 +355,7 @@ export class Session {
     await this.#launch?.released;
     const failure = await this.#destroyMachine('destroyed', 'the session was terminated');
     await this.#atWork;
+    await this.durable();
     const forgotten = await this.#forget();
     if (this.#record.state === 'terminating') {
       if (failure === undefined && forgotten === undefined) this.#to('terminated', this.#ending());
@@ -444,10 +448,14 @@ export class Session {
     return { endedAtUnixMs: this.#options.clock.unixMs(), snapshot: null };
   }
 
-  /** Never rejects, as `#destroyMachine`. What cannot be removed now the reconciler removes. */
+  /**
+   * Never rejects, as `#destroyMachine`. That the session is over is durable first: a server that is killed after the key is gone must not
+   * leave a session that seems to sleep. What cannot be removed now the reconciler removes.
+   */
   async #forget(): Promise<unknown> {
     const { tenant, id: session } = this.#record;
     try {
+      await this.#saved;
       await this.#options.keeper?.forget({ tenant, session });
       return undefined;
     } catch (error) {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { BulkheadError, type SessionId, type TimeLimits, makeId } from '@bulkhead/protocol';
 import type { SessionJournal } from '../../src/sessions/session-journal.ts';
+import type { SessionRecord } from '../../src/sessions/session-record.ts';
 import { type Harness, type HarnessOptions, openHarness } from './harness.ts';
 import { MemoryKeeper } from './memory-keeper.ts';
 
@@ -244,6 +245,45 @@ describe('a journal', () => {
       assert.equal((await settled(harness, turn.result)).error?.code, 'store_unavailable', call);
       assert.equal(stateOf(harness, id), 'ready');
     }
+  });
+
+  it('has that a session ends before what it slept in is destroyed', async () => {
+    const written = Promise.withResolvers<void>();
+    const journal = {
+      saveSession: ({ state }: SessionRecord) => (state === 'terminating' ? written.promise : nothing()),
+      startTurn: nothing,
+      endTurn: nothing,
+    };
+    const harness = openKept({ journal });
+    const id = await create(harness);
+    await settled(harness, harness.sessions.suspendSession(harness.tenant, id));
+    const terminated = harness.sessions.terminateSession(harness.tenant, id);
+    await harness.clock.advance(100);
+    assert.equal(harness.keeper.kept.size, 1, 'a server killed here leaves a session that can be resumed');
+    written.resolve();
+    assert.equal((await settled(harness, terminated)).state, 'terminated');
+    assert.equal(harness.keeper.kept.size, 0);
+  });
+
+  it('that is away for long fails a termination, which can be asked for again', async () => {
+    let back = false;
+    let giveBack: (() => void) | undefined;
+    const journal = {
+      saveSession: ({ state }: SessionRecord) =>
+        state !== 'terminating' || back ? nothing() : new Promise<void>((resolve) => (giveBack = resolve)),
+      startTurn: nothing,
+      endTurn: nothing,
+    };
+    const harness = openKept({ journal });
+    const id = await create(harness);
+    const refused = harness.sessions.terminateSession(harness.tenant, id);
+    refused.catch(() => undefined);
+    await harness.clock.advance(10_000);
+    await assert.rejects(refused, { code: 'store_unavailable' });
+    back = true;
+    giveBack?.();
+    const terminated = await settled(harness, harness.sessions.terminateSession(harness.tenant, id));
+    assert.equal(terminated.state, 'terminated');
   });
 
   it('that says somebody else has the session ends its machine here', async () => {
