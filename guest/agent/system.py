@@ -8,6 +8,7 @@ import time
 
 from .stream import Stream
 
+_REHEARSE_WAIT_S = 10.0
 _FREEZE_WAIT_S = 1.0
 _FREEZE_POLL_S = 0.002
 _MCL_CURRENT, _MCL_ONFAULT = 1, 4  # linux/mman.h
@@ -198,6 +199,18 @@ class Settle(Child):
             super().begin()
 
 
+class Rehearse(Stream):
+    """`rehearse`: the contexts do what a session may do first, and forget all that they have run."""
+
+    def begin(self):
+        """In their own time."""
+        self.agent.contexts.warm(_REHEARSE_WAIT_S, self._rehearsed)
+
+    def _rehearsed(self):
+        if self.open:
+            self.finish({})
+
+
 class Freeze(Stream):
     """`freeze`: no guest code runs from its answer to the next identity."""
 
@@ -226,6 +239,7 @@ class Freeze(Stream):
 
 OPERATIONS = {
     "freeze": lambda agent, number, message: Freeze(agent, number),
+    "rehearse": lambda agent, number, message: Rehearse(agent, number),
     "info": lambda agent, number, message: Info(agent, number),
     "settle": lambda agent, number, message: Settle(agent, number),
 }

@@ -20,7 +20,7 @@ const rounds = Number(process.env['BULKHEAD_CRASH_ROUNDS'] ?? 12);
 const seed = 20_261_124;
 const lifeMaxMs = 4000;
 const stateDir = mkdtempSync(join(tmpdir(), 'bulkhead-crash-'));
-const environment = { ...process.env, BULKHEAD_STATE_DIR: stateDir };
+const environment = { ...process.env, BULKHEAD_STATE_DIR: stateDir, BULKHEAD_POOL_MAX: '2' };
 const tenant = makeId('tenant');
 after(() => rmSync(stateDir, { recursive: true }));
 

@@ -60,6 +60,7 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
   const sessions = opening.use(
     new Sessions({
       runtime,
+      pool: config.pool,
       ...(keeping === undefined ? {} : { journal: keeping.journal, keeper: keeping.snapshots }),
       ...(onTransition === undefined ? {} : { onTransition }),
     }),

@@ -9,6 +9,7 @@ import { formatNumber, formatTable } from '../table.ts';
 
 const benchmarks: Readonly<Record<string, number>> = {
   launch: 50,
+  create: 50,
   turn: 200,
   density: 40,
   suspend: 30,

@@ -18,6 +18,8 @@ export interface Config {
   readonly accelerator: 'auto' | 'kvm' | 'tcg';
   /** Whether tenants may share the memory pages of one template. */
   readonly shareTemplatePages: boolean;
+  /** Machines that are held ready for sessions to come. */
+  readonly pool: { readonly minCount: number; readonly maxCount: number };
   /** `fake` is for Bulkhead's own tests: it isolates nothing. */
   readonly runtime: 'qemu' | 'fake';
   /** False when the user asked for output without colours. */
@@ -28,6 +30,11 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 const absolutePath = z.string().refine(isAbsolute, { message: 'expected an absolute path' });
 const flag = z.enum(['0', '1', 'false', 'true']).transform((text) => text === '1' || text === 'true');
+/** Digits, and not more of them than machines can be. */
+const count = z
+  .string()
+  .regex(/^\d{1,4}$/, { message: 'expected a count from 0 to 9999' })
+  .transform(Number);
 
 const environmentSchema = z.object({
   HOME: absolutePath.optional(),
@@ -39,6 +46,8 @@ const environmentSchema = z.object({
   DATABASE_URL: z.url({ protocol: /^postgres(?:ql)?$/, message: 'expected postgres://…' }).optional(),
   BULKHEAD_ACCELERATOR: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
   BULKHEAD_SHARE_TEMPLATE_PAGES: flag.default(false),
+  BULKHEAD_POOL_MIN: count.default(0),
+  BULKHEAD_POOL_MAX: count.default(0),
   BULKHEAD_RUNTIME: z.enum(['qemu', 'fake']).default('qemu'),
   BULKHEAD_ALLOW_FAKE: flag.default(false),
   NO_COLOR: z.string().optional(),
@@ -56,6 +65,9 @@ export const environmentHelp: Readonly<Record<string, string>> = {
   DATABASE_URL: 'a PostgreSQL to keep sessions in (default: one of its own, in the state directory)',
   BULKHEAD_ACCELERATOR: 'auto, kvm or tcg (default: auto, chosen by a boot probe)',
   BULKHEAD_SHARE_TEMPLATE_PAGES: '1 lets tenants share the memory pages of one template (default: 0)',
+  BULKHEAD_POOL_MAX:
+    'machines held ready for sessions to come, all tenants and sizes together, as recent demand has it (default: 0)',
+  BULKHEAD_POOL_MIN: 'of these, at least so many for each tenant and size that there is any demand for (default: 0)',
   NO_COLOR: 'set to anything but nothing: no colours',
 };
 
@@ -94,6 +106,7 @@ function toConfig(env: ParsedEnvironment): Config {
     keyFile: env.BULKHEAD_KEY_FILE ?? join(stateDir, 'key'),
     accelerator: env.BULKHEAD_ACCELERATOR,
     shareTemplatePages: env.BULKHEAD_SHARE_TEMPLATE_PAGES,
+    pool: { minCount: env.BULKHEAD_POOL_MIN, maxCount: env.BULKHEAD_POOL_MAX },
     runtime: env.BULKHEAD_RUNTIME,
     color: env.NO_COLOR === undefined && env.TERM !== 'dumb',
   };

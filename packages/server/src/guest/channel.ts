@@ -55,6 +55,9 @@ export function openGuest(stream: Duplex, options: GuestOptions = {}): Guest {
     async settle(call) {
       await mux.call({ op: 'settle', parameters: {}, result: nothingSchema, lanes: [] }, slowTimeoutMs, call);
     },
+    async rehearse(call) {
+      await mux.call({ op: 'rehearse', parameters: {}, result: nothingSchema, lanes: [] }, slowTimeoutMs, call);
+    },
     freeze: () => mux.freeze(),
     [Symbol.asyncDispose]: () => mux.close(),
   };

@@ -153,6 +153,8 @@ export interface Guest extends AsyncDisposable {
     options?: CallOptions,
   ): Promise<{ readonly memoryFreeBytes: number; readonly scratchFreeBytes: number; readonly processes: number }>;
   settle(options?: CallOptions): Promise<void>;
+  /** Has contexts that are idle use what is slow the first time, and forget all that they have run. */
+  rehearse(options?: CallOptions): Promise<void>;
   /**
    * Stops all guest code, and the channel with it, until the next `identify`; what runs on then finds the right time.
    * Errors: `state_conflict` while an operation is under way; the guest's own when a process cannot be stopped.

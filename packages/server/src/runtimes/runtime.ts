@@ -14,6 +14,8 @@ export interface RuntimeCapabilities {
   readonly accelerator: Accelerator;
   readonly memorySuspend: boolean;
   readonly fork: boolean;
+  /** Whose a machine may become that was launched for nobody: any tenant's, or that tenant's whose copy of the template it came from. */
+  readonly spares: 'shared' | 'per-tenant' | 'none';
   /** `channel-only`: the machine has no network device at all. */
   readonly network: 'channel-only' | 'none';
 }
@@ -24,7 +26,14 @@ export interface LaunchSpec {
   readonly size: SizeName;
 }
 
-/** Milliseconds from the call of `launch`. */
+/** What a machine is launched for that no session has yet. */
+export interface SpareSpec {
+  /** The one tenant that it may become a machine of; any, where the runtime's `spares` are `shared`. */
+  readonly tenant: TenantId | null;
+  readonly size: SizeName;
+}
+
+/** Milliseconds from the call of `launch`, or of `claim` for a machine that was there: it did not have to be spawned and restored. */
 export interface LaunchTimings {
   /** The machine's process exists. */
   readonly spawnedMs: number;
@@ -106,10 +115,26 @@ export interface Machine extends AsyncDisposable {
   destroy(reason: MachineExit['reason'], detail: string): Promise<void>;
 }
 
+/**
+ * A machine that runs, has confirmed an identity and is nobody's. There is no such value before it has confirmed, and nothing here reaches
+ * its guest: all that can be done with it is to claim it, once, or to dispose of it, which does nothing once it is claimed.
+ */
+export interface SpareMachine extends AsyncDisposable {
+  readonly id: MachineId;
+  /** Settles once, when the machine is gone. Never rejects. */
+  readonly exited: Promise<MachineExit>;
+  /**
+   * Makes it the session's: a new identity, new seeds, the time. Errors: `state_conflict` for a machine that was claimed before or may not
+   * become this tenant's; `machine_lost` when it ended or is not the machine that confirmed; `cancelled`. It is gone after the last two.
+   */
+  claim(spec: LaunchSpec, options?: { readonly signal?: AbortSignal }): Promise<Machine>;
+}
+
+/** Without tenant and session: a spare machine. */
 export interface MachineRecord {
   readonly id: MachineId;
-  readonly tenant: TenantId;
-  readonly session: SessionId;
+  readonly tenant: TenantId | null;
+  readonly session: SessionId | null;
 }
 
 export interface Runtime extends AsyncDisposable {
@@ -124,6 +149,8 @@ export interface Runtime extends AsyncDisposable {
    * Errors: `launch_failed`, `launch_timeout`, `capacity_exhausted`, `cancelled`.
    */
   launch(spec: LaunchSpec, options?: { readonly signal?: AbortSignal }): Promise<Machine>;
+  /** A machine that is launched ahead of the session that will have it. Errors: as `launch`; `unsupported`. */
+  launchSpare(spec: SpareSpec, options?: { readonly signal?: AbortSignal }): Promise<SpareMachine>;
   /**
    * A machine from a snapshot, for the session that was captured or for another. Errors: as `launch`; `snapshot_invalid` for one that is damaged or
    * somebody else's, `snapshot_incompatible` when its template or VMM is not here any more, `unsupported`.

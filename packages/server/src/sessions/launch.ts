@@ -5,12 +5,15 @@ import { BulkheadError } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
 import type { Gate } from '../lib/gate.ts';
 import type { LaunchSpec, Machine, Runtime, SnapshotSource } from '../runtimes/runtime.ts';
+import type { WarmPool } from './warm-pool.ts';
 
 export interface LaunchOptions {
   readonly runtime: Runtime;
   readonly spec: LaunchSpec;
   /** What the machine is made from; a template when there is none. `renew`: it is a copy. */
   readonly snapshot?: { readonly source: SnapshotSource; readonly renew: boolean };
+  /** Machines that are there already. */
+  readonly pool?: WarmPool;
   readonly clock: Clock;
   readonly gate: Gate;
   readonly timeoutMs: number;
@@ -50,6 +53,9 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
       signal: inner.signal,
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });
+    const call = { signal: inner.signal };
+    const ready = options.snapshot === undefined ? await options.pool?.claim(spec, call) : undefined;
+    if (ready !== undefined) return ready;
     // The time limit is the machine's, not the queue's.
     place = await options.gate.enter(inner.signal);
     inner.signal.throwIfAborted();
@@ -60,11 +66,18 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
         }),
       ),
     );
-    const call = { signal: inner.signal };
-    return options.snapshot === undefined
-      ? await runtime.launch(spec, call)
-      : await runtime.restore(spec, options.snapshot.source, { ...call, renew: options.snapshot.renew });
+    try {
+      return await launch(call);
+    } catch (error) {
+      const full = BulkheadError.is(error, 'capacity_exhausted');
+      if (full && (await options.pool?.giveWay()) === true) return await launch(call);
+      throw error;
+    }
   };
+  const launch = (call: { readonly signal: AbortSignal }): Promise<Machine> =>
+    options.snapshot === undefined
+      ? runtime.launch(spec, call)
+      : runtime.restore(spec, options.snapshot.source, { ...call, renew: options.snapshot.renew });
 
   if (signal.aborted) onAbort();
   else signal.addEventListener('abort', onAbort, { once: true });

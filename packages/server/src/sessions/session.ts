@@ -33,12 +33,14 @@ import { TimeLimit } from './time-limit.ts';
 import { TurnHistory } from './turn-history.ts';
 import { checkContext, checkLanguage, checkTurnRequest, defaultContext } from './turn-request.ts';
 import { RunningTurn, type Turn } from './turn.ts';
+import type { WarmPool } from './warm-pool.ts';
 
 export interface SessionOptions {
   readonly runtime: Runtime;
   readonly clock: Clock;
   /** Shared by all sessions: so many machines are launched at once. */
   readonly gate: Gate;
+  readonly pool?: WarmPool;
   readonly record: SessionRecord;
   /** Without them a session lives no longer than this process, and is not suspended. */
   readonly journal?: SessionJournal;
@@ -127,13 +129,14 @@ export class Session {
   }
 
   async #launchMachine({ signal, onProgress, origin }: LaunchRequest): Promise<Machine> {
-    const { runtime, clock, gate } = this.#options;
+    const { runtime, clock, gate, pool } = this.#options;
     const { id: session, tenant, size } = this.#record;
     await this.durable();
     this.#launch = startLaunch({
       runtime,
       clock,
       gate,
+      ...(pool === undefined ? {} : { pool }),
       spec: { tenant, session, size },
       timeoutMs: limits.launchTimeoutMs,
       signal: AbortSignal.any([this.#giveUp.signal, ...(signal === undefined ? [] : [signal])]),

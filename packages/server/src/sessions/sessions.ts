@@ -33,6 +33,7 @@ import { type SessionRecord, isFinal } from './session-record.ts';
 import type { SessionGuest } from './session-guest.ts';
 import { type LaunchRequest, Session } from './session.ts';
 import type { Turn } from './turn.ts';
+import { type PoolBounds, WarmPool } from './warm-pool.ts';
 
 export interface CreateSessionRequest {
   readonly tenant: TenantId;
@@ -51,6 +52,8 @@ export interface SessionsOptions {
   /** Where sessions are kept beyond this process; without them they end with it. */
   readonly journal?: SessionJournal;
   readonly keeper?: SnapshotKeeper;
+  /** How many machines are held ready for sessions to come; none without it. */
+  readonly pool?: PoolBounds;
   /** Called after every transition, in order; must not throw. `before` is undefined for a new session. */
   readonly onTransition?: (before: SessionRecord | undefined, after: SessionRecord) => void;
 }
@@ -79,6 +82,7 @@ export class Sessions implements AsyncDisposable {
   readonly #keeper: SnapshotKeeper | undefined;
   readonly #onTransition: (before: SessionRecord | undefined, after: SessionRecord) => void;
   readonly #gate = new Gate(launchesAtOnce);
+  readonly #pool: WarmPool | undefined;
   readonly #sessions = new Map<SessionId, Session>();
   #closing: Promise<void> | undefined;
 
@@ -87,6 +91,8 @@ export class Sessions implements AsyncDisposable {
     this.#clock = options.clock ?? systemClock;
     this.#journal = options.journal;
     this.#keeper = options.keeper;
+    const shared = { runtime: this.#runtime, clock: this.#clock, gate: this.#gate };
+    this.#pool = options.pool === undefined ? undefined : new WarmPool({ ...shared, ...options.pool });
     this.#onTransition = options.onTransition ?? ((): void => undefined);
   }
 
@@ -152,6 +158,7 @@ export class Sessions implements AsyncDisposable {
       runtime: this.#runtime,
       clock: this.#clock,
       gate: this.#gate,
+      ...(this.#pool === undefined ? {} : { pool: this.#pool }),
       record,
       ...(this.#journal === undefined ? {} : { journal: this.#journal }),
       ...(this.#keeper === undefined ? {} : { keeper: this.#keeper }),
@@ -265,6 +272,11 @@ export class Sessions implements AsyncDisposable {
     throw new BulkheadError('unsupported', 'Nothing keeps sessions here.');
   }
 
+  /** Machines that are held ready. */
+  get readyCount(): number {
+    return this.#pool?.count ?? 0;
+  }
+
   /** Errors: `not_found`. */
   getSession(tenant: TenantId, id: SessionId): SessionRecord {
     return this.#find(tenant, id).record;
@@ -321,7 +333,8 @@ export class Sessions implements AsyncDisposable {
   /** Takes no more, and terminates every session; what is kept is suspended instead. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= (async (): Promise<void> => {
-      await Promise.all([...this.#sessions.values()].map((session) => this.#closeSession(session)));
+      const closing = [...this.#sessions.values()].map((session) => this.#closeSession(session));
+      await Promise.all([...closing, this.#pool?.[Symbol.asyncDispose]()]);
     })();
     return this.#closing;
   }

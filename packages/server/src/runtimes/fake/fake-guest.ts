@@ -228,6 +228,10 @@ export class FakeGuest implements Guest {
     this.check();
   }
 
+  async rehearse(): Promise<void> {
+    this.check();
+  }
+
   async settle(): Promise<void> {
     this.check();
   }

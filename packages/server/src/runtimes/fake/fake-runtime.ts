@@ -15,6 +15,8 @@ import type {
   SnapshotFacts,
   SnapshotSource,
   SnapshotTarget,
+  SpareMachine,
+  SpareSpec,
 } from '../runtime.ts';
 import { FakeGuest } from './fake-guest.ts';
 
@@ -41,6 +43,7 @@ export class FakeRuntime implements Runtime {
     accelerator: 'none',
     memorySuspend: true,
     fork: true,
+    spares: 'per-tenant',
     network: 'none',
   };
   /** Machines that exist, for tests that look for what was left. */
@@ -97,6 +100,14 @@ export class FakeRuntime implements Runtime {
     return machine;
   }
 
+  async launchSpare(
+    { tenant, size }: SpareSpec,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<SpareMachine> {
+    if (tenant === null) throw new BulkheadError('unsupported', "A fake machine is one tenant's.");
+    return new FakeSpare(await this.launch({ tenant, size, session: makeId('session') }, options));
+  }
+
   async list(): Promise<readonly MachineRecord[]> {
     return [...this.machines.values()].map(({ id, spec }) => ({ id, tenant: spec.tenant, session: spec.session }));
   }
@@ -139,7 +150,7 @@ export class FakeMachine implements Machine {
   readonly bootId: string = crypto.randomUUID();
   readonly hostPids: readonly number[] = [];
   epoch = 1;
-  readonly spec: LaunchSpec;
+  spec: LaunchSpec;
   readonly timings: LaunchTimings;
   readonly guest: FakeGuest;
   readonly exited: Promise<MachineExit>;
@@ -193,6 +204,35 @@ export class FakeMachine implements Machine {
     if (destroy > 0) await new Promise<void>((resolve) => void clock.after(destroy, resolve));
     onGone();
     this.#exited.resolve({ reason, detail });
+  }
+}
+
+class FakeSpare implements SpareMachine {
+  readonly id: MachineId;
+  readonly exited: Promise<MachineExit>;
+  readonly #machine: FakeMachine;
+  #claimed = false;
+
+  constructor(machine: FakeMachine) {
+    this.#machine = machine;
+    this.id = machine.id;
+    this.exited = machine.exited;
+  }
+
+  async claim(spec: LaunchSpec): Promise<Machine> {
+    if (this.#claimed || spec.tenant !== this.#machine.spec.tenant) {
+      throw new BulkheadError('state_conflict', "This fake machine has been claimed, or is another tenant's.");
+    }
+    this.#claimed = true;
+    await this.#machine.resume().catch(() => {
+      throw new BulkheadError('machine_lost', 'The fake machine ended before a session had it.');
+    });
+    this.#machine.spec = spec;
+    return this.#machine;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#claimed) await this.#machine[Symbol.asyncDispose]();
   }
 }
 

@@ -1,11 +1,14 @@
 // A VMM's name says whose it is, so that what the database forgot can be found in the process table. QEMU shows it in its
-// command line: `-name bulkhead:<machine>:<session>:<tenant>:<owner pid>:<owner start time>`.
+// command line: `-name bulkhead:<machine>:<session>:<tenant>:<owner pid>:<owner start time>`, with `-` for a tenant or a session that there
+// was none of at the launch.
 
 import { readFileSync, readdirSync } from 'node:fs';
-import { type MachineId, type SessionId, type TenantId, parseId } from '@bulkhead/protocol';
+import { parseId } from '@bulkhead/protocol';
 import { errnoOf } from '../../lib/errno.ts';
 import { isOwnerAlive, ownerMark } from '../../lib/owner.ts';
 import type { MachineRecord } from '../runtime.ts';
+
+const nobody = '-';
 
 export interface FoundMachine extends MachineRecord {
   readonly pid: number;
@@ -25,15 +28,15 @@ export function killProcess(pid: number): boolean {
 }
 
 /** The name of a machine of this process. */
-export function machineName(machine: MachineId, session: SessionId, tenant: TenantId): string {
-  return ['bulkhead', machine, session, tenant, ownerMark].join(':');
+export function machineName({ id, session, tenant }: MachineRecord): string {
+  return ['bulkhead', id, session ?? nobody, tenant ?? nobody, ownerMark].join(':');
 }
 
 function parseName(name: string): Omit<FoundMachine, 'pid'> | undefined {
   const [prefix, machine = '', session = '', tenant = '', owner = ''] = name.split(':');
   const id = parseId('machine', machine);
-  const sessionId = parseId('session', session);
-  const tenantId = parseId('tenant', tenant);
+  const sessionId = session === nobody ? null : parseId('session', session);
+  const tenantId = tenant === nobody ? null : parseId('tenant', tenant);
   if (prefix !== 'bulkhead' || id === undefined || sessionId === undefined || tenantId === undefined) return undefined;
   return { id, session: sessionId, tenant: tenantId, owned: isOwnerAlive(owner) };
 }

@@ -1,13 +1,15 @@
 // How a restored machine becomes one that there is only once.
 
 import { createHash, randomBytes } from 'node:crypto';
-import type { SessionId } from '@bulkhead/protocol';
+import type { MachineId, SessionId } from '@bulkhead/protocol';
 import type { Confirmation, Guest } from '../../guest/guest.ts';
-import type { LaunchSpec } from '../runtime.ts';
 
 /** A confirmation that took no longer bounds the error of the guest's clock well enough. */
 const identifyFastMs = 40;
 const identifyMaxCount = 3;
+
+/** What a machine is named after: the session that has it, or itself while nobody does. */
+export type Whose = SessionId | MachineId;
 
 export interface Uniqueness {
   /** The epoch that the guest is in; 0 for a template. */
@@ -23,7 +25,7 @@ export interface Uniqueness {
  */
 export async function makeUnique(
   guest: Guest,
-  { session }: LaunchSpec,
+  whose: Whose,
   { after, renew, signal }: Uniqueness,
 ): Promise<Confirmation & { readonly epoch: number }> {
   for (let attempt = 1; ; attempt++) {
@@ -31,8 +33,8 @@ export async function makeUnique(
     const identity = {
       epoch,
       key: randomBytes(32),
-      hostname: hostnameOf(session),
-      machineId: machineIdOf(session),
+      hostname: hostnameOf(whose),
+      machineId: machineIdOf(whose),
       renew: renew && attempt === 1,
     };
     const sent = performance.now();
@@ -42,11 +44,11 @@ export async function makeUnique(
 }
 
 /** A host name that no other session has, and that says nothing of the host: the session's own id. */
-function hostnameOf(session: SessionId): string {
-  return session.replace('_', '-');
+function hostnameOf(whose: Whose): string {
+  return whose.replace('_', '-');
 }
 
 /** The session's as long as it lives, wherever it wakes: 32 hexadecimal digits, as in machine-id(5). */
-function machineIdOf(session: SessionId): string {
-  return createHash('sha256').update('bulkhead-machine-id').update(session).digest('hex').slice(0, 32);
+function machineIdOf(whose: Whose): string {
+  return createHash('sha256').update('bulkhead-machine-id').update(whose).digest('hex').slice(0, 32);
 }

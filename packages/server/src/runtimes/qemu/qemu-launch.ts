@@ -6,7 +6,7 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type MachineId, makeId } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
-import type { LaunchSpec, RestoreOptions, SnapshotSource } from '../runtime.ts';
+import type { LaunchSpec, RestoreOptions, SnapshotSource, SpareSpec } from '../runtime.ts';
 import { type CgroupRoot, makeGroup, removeGroup } from './cgroups.ts';
 import { createMemory } from '../../lib/host-calls.ts';
 import { ownerMark } from '../../lib/owner.ts';
@@ -33,7 +33,8 @@ export interface LaunchHost {
 }
 
 export interface LaunchOrder {
-  readonly spec: LaunchSpec;
+  /** Whose the machine will be; without a session nobody's, until it is claimed. */
+  readonly spec: LaunchSpec | SpareSpec;
   readonly template: Template;
   /** Becomes the machine's, when there is one. */
   readonly memory: MemoryLease;
@@ -47,6 +48,7 @@ export interface LaunchOrder {
 export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promise<QemuMachine> {
   const { spec, template, memory, snapshot, started, signal } = order;
   const id = makeId('machine');
+  const session = 'session' in spec ? spec : undefined;
   const { size, accelerator } = template.hardware;
   await using undo = new AsyncDisposableStack();
 
@@ -91,7 +93,11 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   const restored = resumed.then(() => performance.now() - started);
   // Not before the processors run: the identity carries the time.
   const confirmed = resumed.then(() =>
-    makeUnique(guest, spec, { after: snapshot?.source.epoch ?? 0, renew: snapshot?.renew ?? true, signal }),
+    makeUnique(guest, session?.session ?? id, {
+      after: snapshot?.source.epoch ?? 0,
+      renew: snapshot?.renew ?? true,
+      signal,
+    }),
   );
   const died = vmm.exited.then((words): never => {
     throw new Error(`QEMU ended before the machine was confirmed (${words})`);
@@ -107,7 +113,7 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   undo.move();
   return new QemuMachine({
     id,
-    spec,
+    spec: session,
     tier: accelerator === 'kvm' ? 'vm-kvm' : 'vm-emulated',
     bootId,
     epoch,
@@ -180,7 +186,7 @@ function spawnVmm(host: LaunchHost, order: LaunchOrder, files: MachineFiles): Vm
   const root = openFile(template.rootPath, 'r');
   const deviceState = openFile(snapshot === undefined ? template.deviceStatePath : ownState, 'r');
   const jail = host.jail(cgroupFiles, (template.hardware.size.scratchMib + 1) * mib);
-  const name = machineName(id, spec.session, spec.tenant);
+  const name = machineName({ id, session: 'session' in spec ? spec.session : null, tenant: spec.tenant });
   const commandLine = restoreArguments(template.hardware, name, snapshot === undefined ? 'template' : 'snapshot');
   return new Vmm(jail, commandLine, { memory: memory.fd, root, scratch, deviceState, savedState });
 }

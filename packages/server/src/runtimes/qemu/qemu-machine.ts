@@ -5,8 +5,16 @@ import { BulkheadError, type MachineId, type Tier } from '@bulkhead/protocol';
 import type { Guest } from '../../guest/guest.ts';
 import { errnoOf } from '../../lib/errno.ts';
 import { rewind } from '../../lib/host-calls.ts';
-import type { LaunchSpec, LaunchTimings, Machine, MachineExit, SnapshotFacts, SnapshotTarget } from '../runtime.ts';
-import { makeUnique } from './make-unique.ts';
+import type {
+  LaunchSpec,
+  LaunchTimings,
+  Machine,
+  MachineExit,
+  MachineRecord,
+  SnapshotFacts,
+  SnapshotTarget,
+} from '../runtime.ts';
+import { type Whose, makeUnique } from './make-unique.ts';
 import { savedStatePath } from './qemu-command.ts';
 import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
 import type { MachineParts } from './snapshot-content.ts';
@@ -22,7 +30,8 @@ const settleFromBytes = 64 * mib;
 
 export interface QemuMachineParts {
   readonly id: MachineId;
-  readonly spec: LaunchSpec;
+  /** Undefined for a machine that is nobody's yet. */
+  readonly spec: LaunchSpec | undefined;
   readonly tier: Tier;
   readonly bootId: string;
   /** Of the identity that it has been given. */
@@ -46,34 +55,58 @@ export interface QemuMachineParts {
 
 export class QemuMachine implements Machine {
   readonly id: MachineId;
-  readonly spec: LaunchSpec;
   readonly tier: Tier;
   readonly bootId: string;
-  readonly timings: LaunchTimings;
   readonly guest: Guest;
   readonly hostPids: readonly number[];
   readonly exited: Promise<MachineExit>;
   readonly #parts: QemuMachineParts;
+  #spec: LaunchSpec | undefined;
+  #timings: LaunchTimings;
   #epoch: number;
   #settleExit: (exit: MachineExit) => void = () => undefined;
   #ending: Promise<void> | undefined;
 
   constructor(parts: QemuMachineParts) {
     this.id = parts.id;
-    this.spec = parts.spec;
     this.tier = parts.tier;
     this.bootId = parts.bootId;
-    this.timings = parts.timings;
     this.guest = parts.guest;
     this.hostPids = parts.hostPids;
     this.#parts = parts;
+    this.#spec = parts.spec;
+    this.#timings = parts.timings;
     this.#epoch = parts.epoch;
     this.exited = new Promise((resolve) => (this.#settleExit = resolve));
     void this.#watch();
   }
 
+  /** Nobody is handed a machine that is nobody's. */
+  get spec(): LaunchSpec {
+    if (this.#spec === undefined) throw new BulkheadError('internal', "This machine is nobody's yet.");
+    return this.#spec;
+  }
+
+  /** Whose it is now. */
+  get record(): MachineRecord {
+    const { tenant = null, session = null } = this.#spec ?? {};
+    return { id: this.id, tenant, session };
+  }
+
+  get timings(): LaunchTimings {
+    return this.#timings;
+  }
+
   get epoch(): number {
     return this.#epoch;
+  }
+
+  /** Makes a machine that is nobody's a session's. Errors: those of the guest; `machine_lost` when another machine answers than the one that was launched. */
+  async becomeOf(spec: LaunchSpec, signal?: AbortSignal): Promise<void> {
+    const started = performance.now();
+    await this.#identify(spec.session, { renew: true, ...(signal === undefined ? {} : { signal }) });
+    this.#spec = spec;
+    this.#timings = { spawnedMs: 0, restoredMs: 0, confirmedMs: performance.now() - started };
   }
 
   touchedBytes(): Promise<number> {
@@ -108,9 +141,19 @@ export class QemuMachine implements Machine {
   }
 
   async resume(): Promise<void> {
-    const { guest, vmm, spec } = this.#parts;
-    await vmm.qmp.execute('cont');
-    const { epoch } = await makeUnique(guest, spec, { after: this.#epoch, renew: false });
+    await this.#parts.vmm.qmp.execute('cont');
+    await this.#identify(this.spec.session, { renew: false });
+  }
+
+  /** Another identity of its own for a machine that is nobody's. */
+  async renew(): Promise<void> {
+    await this.#identify(this.id, { renew: true });
+  }
+
+  async #identify(whose: Whose, how: { readonly renew: boolean; readonly signal?: AbortSignal }): Promise<void> {
+    const { bootId, epoch } = await makeUnique(this.guest, whose, { after: this.#epoch, ...how });
+    if (bootId !== this.bootId)
+      throw new BulkheadError('machine_lost', 'The machine is not the one that was launched.');
     this.#epoch = epoch;
   }
 
@@ -127,7 +170,8 @@ export class QemuMachine implements Machine {
   }
 
   #header({ snapshot, kind, createdAtUnixMs }: SnapshotTarget): SnapshotHeader {
-    const { template, spec, qemuVersion } = this.#parts;
+    const { template, qemuVersion } = this.#parts;
+    const { spec } = this;
     return {
       version: 1,
       snapshot,

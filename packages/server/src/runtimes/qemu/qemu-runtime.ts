@@ -2,7 +2,7 @@
 
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BulkheadError, type SizeName, type Tier, limits } from '@bulkhead/protocol';
+import { BulkheadError, type SizeName, type TenantId, type Tier, limits } from '@bulkhead/protocol';
 import { buildImage } from '../../images/image-build.ts';
 import type { Image } from '../../images/image.ts';
 import { errnoOf } from '../../lib/errno.ts';
@@ -15,6 +15,8 @@ import type {
   Runtime,
   RuntimeCapabilities,
   SnapshotSource,
+  SpareMachine,
+  SpareSpec,
 } from '../runtime.ts';
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
 import { checkRoom, readRoom } from './admission.ts';
@@ -24,6 +26,7 @@ import { findMachines, killProcess } from './machine-name.ts';
 import { type LaunchHost, type LaunchOrder, launchMachine } from './qemu-launch.ts';
 import type { QemuMachine } from './qemu-machine.ts';
 import type { Qemu } from './qemu-program.ts';
+import { QemuSpare, rehearse } from './qemu-spare.ts';
 import { SnapshotWorker } from './snapshot-worker.ts';
 import { TenantMemories, loadSealedMemory } from './template-memory.ts';
 import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
@@ -87,6 +90,7 @@ export class QemuRuntime implements Runtime {
       accelerator,
       memorySuspend: true,
       fork: true,
+      spares: this.#options.shareTemplatePages ? 'shared' : 'per-tenant',
       network: 'channel-only',
     };
   }
@@ -179,15 +183,34 @@ export class QemuRuntime implements Runtime {
     return this.#launch(spec, options, { snapshot: { source, renew: options.renew } });
   }
 
+  async launchSpare(spec: SpareSpec, options: { readonly signal?: AbortSignal } = {}): Promise<SpareMachine> {
+    const machine = await this.#launch(spec, options, {});
+    const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
+    const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
+    const giveUp = (): void =>
+      void machine.destroy('unresponsive', 'its rehearsal was given up').catch(() => undefined);
+    signal.addEventListener('abort', giveUp, { once: true });
+    try {
+      await rehearse(machine);
+      signal.throwIfAborted();
+    } catch (error) {
+      await machine.destroy('crashed', 'its rehearsal failed');
+      throw describeLaunchFailure(error, options.signal, timeout);
+    } finally {
+      signal.removeEventListener('abort', giveUp);
+    }
+    return new QemuSpare(machine, spec);
+  }
+
   async #launch(
-    spec: LaunchSpec,
+    spec: LaunchSpec | SpareSpec,
     options: { readonly signal?: AbortSignal },
     content: Pick<LaunchOrder, 'snapshot'>,
   ): Promise<QemuMachine> {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const { template, memories } = await this.#prepare(spec.size, options);
     checkRoom(await readRoom(this.#options.cacheDir), spec.size);
-    const memory = await memories.acquire(this.#options.shareTemplatePages ? 'shared' : spec.tenant);
+    const memory = await memories.acquire(this.#whoseMemory(spec.tenant));
     const started = performance.now();
     const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
     const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
@@ -203,8 +226,16 @@ export class QemuRuntime implements Runtime {
     }
   }
 
+  #whoseMemory(tenant: TenantId | null): string {
+    if (this.#options.shareTemplatePages) return 'shared';
+    if (tenant !== null) return tenant;
+    throw new BulkheadError('unsupported', "Tenants do not share a template's pages here: a machine is one tenant's.");
+  }
+
+  /** A process keeps the name of its launch: whose a machine of ours has become since then we know ourselves. */
   async list(): Promise<readonly MachineRecord[]> {
     const byId = new Map(findMachines().map(({ id, tenant, session }) => [id, { id, tenant, session }]));
+    for (const machine of this.#machines) if (byId.has(machine.id)) byId.set(machine.id, machine.record);
     return [...byId.values()];
   }
 
