@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { makeId } from '@bulkhead/protocol';
 import { type Sessions, openBulkhead } from '@bulkhead/server';
 import { timeLocalPython } from './baselines.ts';
-import { type BenchmarkOptions, type BenchmarkReport, compare, summarize } from './report.ts';
+import { type BenchmarkOptions, type BenchmarkReport, compare, measuredOn, summarize } from './report.ts';
 
 /** How long a machine for the pool is waited for. */
 const readyMaxMs = 30_000;
@@ -21,7 +21,6 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
   const cold = await withPool(options, 0);
   onProgress(`${n} sessions with a pool`);
   const warm = await withPool(options, 2);
-  const { runtime, tier, accelerator } = bulkhead.runtime.capabilities;
   const ours = summarize(warm.answered);
   const clock = 'from the request for a session to';
   return {
@@ -29,9 +28,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
     unit: 'ms',
     clock: `${clock} the result of its first turn; in-process, a machine ready in the pool`,
     ...ours,
-    runtime,
-    tier,
-    accelerator,
+    ...measuredOn(options),
     also: {
       created: { ...summarize(warm.created), unit: 'ms', clock: `${clock} its machine, made unique, from the pool` },
       createdWithoutPool: { ...summarize(cold.created), unit: 'ms', clock: `${clock} its machine, launched` },

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { makeId } from '@bulkhead/protocol';
 import type { Machine } from '@bulkhead/server';
-import { type BenchmarkOptions, type BenchmarkReport, compare, summarize } from './report.ts';
+import { type BenchmarkOptions, type BenchmarkReport, compare, measuredOn, summarize } from './report.ts';
 
 const idleMs = 3000;
 const clockTicksPerSecond = 100;
@@ -54,7 +54,8 @@ async function localPythonMb(): Promise<number[] | string> {
   return measured;
 }
 
-export async function run({ n, bulkhead, onProgress, signal }: BenchmarkOptions): Promise<BenchmarkReport> {
+export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
+  const { n, bulkhead, onProgress, signal } = options;
   const { runtime } = bulkhead;
   await runtime.prepare('small', { onProgress });
   const tenant = makeId('tenant');
@@ -72,15 +73,12 @@ export async function run({ n, bulkhead, onProgress, signal }: BenchmarkOptions)
   const idle = launched.map((machine, i) => ((sum(machine, cpuSeconds) - (before[i] ?? 0)) / (idleMs / 1000)) * 100);
   const afterTurn = summarize(launched.map((machine) => sum(machine, privateMb)));
   for (const machine of launched) await answer(machine);
-  const { runtime: name, tier, accelerator } = runtime.capabilities;
   return {
     benchmark: 'density',
     unit: 'MB',
     clock: `anonymous memory of all processes of a machine, idle after launch, ${n} side by side`,
     ...launchedMb,
-    runtime: name,
-    tier,
-    accelerator,
+    ...measuredOn(options),
     also: {
       afterFirstTurn: { ...afterTurn, unit: 'MB', clock: 'the same after one turn in each' },
       idleCpu: { ...summarize(idle), unit: '% of a core', clock: `over ${idleMs / 1000} s without turns` },

@@ -5,8 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type SessionId, type SizeName, type TenantId, makeId } from '@bulkhead/protocol';
 import { type Sessions, openBulkhead } from '@bulkhead/server';
-import type { BenchmarkOptions, Summary } from './report.ts';
-import { summarize } from './report.ts';
+import { type BenchmarkOptions, type Summary, summarize } from './report.ts';
 
 /** Megabytes that are touched for the curve; `usual` is what the table is about. */
 export const curve = [1, 10, 100, 300] as const;
@@ -23,7 +22,7 @@ export interface KeptSessions extends AsyncDisposable {
   readonly sessions: Sessions;
   readonly tenant: TenantId;
   /** A session that has run a turn and holds as many megabytes that nobody else has. */
-  create(megabytes: number): Promise<SessionId>;
+  readonly create: (megabytes: number) => Promise<SessionId>;
   /** Bytes of each of its snapshots. */
   snapshotsOf(id: SessionId): Promise<readonly number[]>;
   /** Milliseconds from the request to the end of a turn. */
@@ -63,23 +62,46 @@ export async function openKeptSessions({ bulkhead, onProgress }: BenchmarkOption
 
 export type CurvePoint = Summary & { readonly unit: string; readonly clock: string };
 
-/** `measure` at each point of the curve. */
-export async function measureCurve(
-  { onProgress, signal }: BenchmarkOptions,
+/** What one round of a benchmark took, and what else it found. */
+interface Lap {
+  readonly ms: number;
+}
+
+/**
+ * The laps of a benchmark with the usual amount touched, `n` of them, then a few at each point of the curve. Every amount has a session of its
+ * own, whose first lap does not count: it loads what the others find.
+ */
+export async function measureTouched<L extends Lap>(
+  { n, onProgress, signal }: BenchmarkOptions,
+  { sessions, tenant, create }: KeptSessions,
   clock: string,
-  measure: (megabytes: number, count: number) => Promise<readonly number[]>,
-): Promise<Record<string, CurvePoint>> {
+  lap: (id: SessionId) => Promise<L>,
+): Promise<{ readonly ours: Summary; readonly laps: readonly L[]; readonly points: Record<string, CurvePoint> }> {
+  const measure = async (megabytes: number, count: number): Promise<readonly L[]> => {
+    onProgress(`with ${megabytes} MB touched`);
+    const id = await create(megabytes);
+    const laps: L[] = [];
+    for (let i = 0; i <= count; i++) {
+      signal?.throwIfAborted();
+      laps.push(await lap(id));
+    }
+    await sessions.terminateSession(tenant, id);
+    return laps.slice(1);
+  };
+  const laps = await measure(usual, n);
   const points: Record<string, CurvePoint> = {};
   for (const megabytes of curve) {
-    signal?.throwIfAborted();
-    onProgress(`with ${megabytes} MB touched`);
     points[`${megabytes} MB`] = {
-      ...summarize(await measure(megabytes, curveCount)),
+      ...summarizeLaps(await measure(megabytes, curveCount)),
       unit: 'ms',
       clock: `${clock}; size ${sizeFor(megabytes)}`,
     };
   }
-  return points;
+  return { ours: summarizeLaps(laps), laps, points };
+}
+
+function summarizeLaps(laps: readonly Lap[]): Summary {
+  return summarize(laps.map(({ ms }) => ms));
 }
 
 /** What a user would do instead: write as many bytes into a file and wait until they are on the disk. */

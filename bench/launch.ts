@@ -1,10 +1,11 @@
 // `bulkhead bench launch`: from the call of `launch` to a machine that proved its new identity.
 
 import { makeId } from '@bulkhead/protocol';
-import { timeLocalPython } from './baselines.ts';
-import { type BenchmarkOptions, type BenchmarkReport, compare, summarize } from './report.ts';
+import { timeColdBoot, timeLocalPython } from './baselines.ts';
+import { type BenchmarkOptions, type BenchmarkReport, compare, measuredOn, summarize } from './report.ts';
 
-export async function run({ n, bulkhead, onProgress, signal }: BenchmarkOptions): Promise<BenchmarkReport> {
+export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
+  const { n, bulkhead, onProgress, signal } = options;
   const { runtime } = bulkhead;
   await runtime.prepare('small', { onProgress });
   const tenant = makeId('tenant');
@@ -36,17 +37,12 @@ export async function run({ n, bulkhead, onProgress, signal }: BenchmarkOptions)
   }
   const ours = summarize(launches);
   onProgress('baselines: a local interpreter, a cold boot of the same machine');
-  const coldBoot =
-    runtime.measureColdBoot === undefined ? 'not run: no such boot' : [await runtime.measureColdBoot('small')];
-  const { runtime: name, tier, accelerator } = runtime.capabilities;
   return {
     benchmark: 'launch',
     unit: 'ms',
     clock: 'from the call of launch (template loaded) to the confirmation of the new identity',
     ...ours,
-    runtime: name,
-    tier,
-    accelerator,
+    ...measuredOn(options),
     also: {
       restored: { ...summarize(restores), unit: 'ms', clock: 'from the call of launch until the processors run' },
       firstResult: {
@@ -62,7 +58,7 @@ export async function run({ n, bulkhead, onProgress, signal }: BenchmarkOptions)
     },
     baselines: {
       'python3 -c "import numpy, pandas"': compare(ours, timeLocalPython(Math.min(n, 10))),
-      'cold boot of the same machine': compare(ours, coldBoot),
+      'cold boot of the same machine': compare(ours, await timeColdBoot(options)),
     },
   };
 }

@@ -39,6 +39,12 @@ export interface BenchmarkOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What it was measured with. */
+export function measuredOn({ bulkhead }: BenchmarkOptions): Pick<BenchmarkReport, 'runtime' | 'tier' | 'accelerator'> {
+  const { runtime, tier, accelerator } = bulkhead.runtime.capabilities;
+  return { runtime, tier, accelerator };
+}
+
 function quantile(sorted: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.ceil(q * sorted.length) - 1)] ?? Number.NaN;
 }

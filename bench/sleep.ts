@@ -1,8 +1,7 @@
 // `bulkhead bench sleep`: what sessions that sleep take of this host, and how long it takes to wake many of them at once.
 
-import { readdirSync, readFileSync } from 'node:fs';
 import { openKeptSessions, usual } from './kept-sessions.ts';
-import { type BenchmarkOptions, type BenchmarkReport, compare, summarize } from './report.ts';
+import { type BenchmarkOptions, type BenchmarkReport, compare, measuredOn, summarize } from './report.ts';
 
 const wokenMaxCount = 50;
 
@@ -22,7 +21,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
     onProgress(`${asleep.length} of ${n} asleep`);
   }
   await sessions.suspendSession(tenant, parent);
-  const machines = countMachines();
+  const machines = (await bulkhead.runtime.list()).length;
   if (machines > 0) throw new Error(`${machines} machines run although every session sleeps`);
   const disk: number[] = [];
   for (const id of asleep) disk.push(...(await kept.snapshotsOf(id)).map((bytes) => bytes / 1e6));
@@ -36,32 +35,16 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
     }),
   );
   const ours = summarize(woken);
-  const { runtime: name, tier, accelerator } = bulkhead.runtime.capabilities;
   return {
     benchmark: 'sleep',
     unit: 'ms',
     clock: `${chosen.length} of ${asleep.length} sessions woken at once: to the result of a turn in each; ${usual} MB touched`,
     ...ours,
-    runtime: name,
-    tier,
-    accelerator,
+    ...measuredOn(options),
     also: {
       disk: { ...summarize(disk), unit: 'MB', clock: 'on the disk, for each session that sleeps' },
       machines: { ...summarize([machines]), unit: 'processes', clock: 'of machines, while every session sleeps' },
     },
     baselines: { 'the first of them alone': compare(ours, [Math.min(...woken)]) },
   };
-}
-
-function countMachines(): number {
-  return readdirSync('/proc').filter((entry) => /^\d+$/.test(entry) && commandLine(entry).includes('bulkhead:mch_'))
-    .length;
-}
-
-function commandLine(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
-  } catch {
-    return ''; // it ended while we looked
-  }
 }

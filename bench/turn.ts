@@ -2,9 +2,10 @@
 
 import { makeId } from '@bulkhead/protocol';
 import { timeProcess } from './baselines.ts';
-import { type BenchmarkOptions, type BenchmarkReport, compare, summarize } from './report.ts';
+import { type BenchmarkOptions, type BenchmarkReport, compare, measuredOn, summarize } from './report.ts';
 
-export async function run({ n, bulkhead, onProgress, signal }: BenchmarkOptions): Promise<BenchmarkReport> {
+export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
+  const { n, bulkhead, onProgress, signal } = options;
   const tenant = makeId('tenant');
   await using session = await bulkhead.sessions.createSession({ tenant }, { onProgress });
   const overheads: number[] = [];
@@ -19,16 +20,13 @@ export async function run({ n, bulkhead, onProgress, signal }: BenchmarkOptions)
   }
   const ours = summarize(overheads);
   const total = summarize(totals);
-  const { tier } = session.record;
   return {
     benchmark: 'turn',
     unit: 'ms',
     clock:
       "host's time from the start of a turn to its end event, less the guest's own from the code's last byte to its outcome",
     ...ours,
-    runtime: bulkhead.runtime.capabilities.runtime,
-    tier,
-    accelerator: bulkhead.runtime.capabilities.accelerator,
+    ...measuredOn(options),
     also: { wholeTurn: { ...total, unit: 'ms', clock: 'from the start of a turn to its end event' } },
     baselines: {
       'python3 -c 1, against the whole turn': compare(total, timeProcess('python3', ['-c', '1'], Math.min(n, 20))),

@@ -27,6 +27,8 @@ export const demandMs = 600_000;
 export const burstMs = 5000;
 /** A machine that was claimed is replaced when its session has had its first moments on the processors. */
 export const refillDelayMs = 250;
+/** More demands than this say no more than this many. */
+const demandsMaxCount = 1000;
 /** How often spare machines that nobody seems to need are looked for. */
 const reviewMs = 15_000;
 const retryMs = 1000;
@@ -165,9 +167,6 @@ export class WarmPool implements AsyncDisposable {
     return Math.min(Math.max(peak(recent), minCount), maxCount);
   }
 }
-
-/** More demands than this say no more than this many. */
-const demandsMaxCount = 1000;
 
 /** The most that were asked for within `burstMs`. `times` ascends. */
 function peak(times: readonly number[]): number {

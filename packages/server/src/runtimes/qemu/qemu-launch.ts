@@ -186,7 +186,7 @@ function spawnVmm(host: LaunchHost, order: LaunchOrder, files: MachineFiles): Vm
   const root = openFile(template.rootPath, 'r');
   const deviceState = openFile(snapshot === undefined ? template.deviceStatePath : ownState, 'r');
   const jail = host.jail(cgroupFiles, (template.hardware.size.scratchMib + 1) * mib);
-  const name = machineName({ id, session: 'session' in spec ? spec.session : null, tenant: spec.tenant });
+  const name = machineName({ session: null, ...spec, id });
   const commandLine = restoreArguments(template.hardware, name, snapshot === undefined ? 'template' : 'snapshot');
   return new Vmm(jail, commandLine, { memory: memory.fd, root, scratch, deviceState, savedState });
 }

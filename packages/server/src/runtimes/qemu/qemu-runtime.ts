@@ -185,20 +185,7 @@ export class QemuRuntime implements Runtime {
 
   async launchSpare(spec: SpareSpec, options: { readonly signal?: AbortSignal } = {}): Promise<SpareMachine> {
     const machine = await this.#launch(spec, options, {});
-    const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
-    const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
-    const giveUp = (): void =>
-      void machine.destroy('unresponsive', 'its rehearsal was given up').catch(() => undefined);
-    signal.addEventListener('abort', giveUp, { once: true });
-    try {
-      await rehearse(machine);
-      signal.throwIfAborted();
-    } catch (error) {
-      await machine.destroy('crashed', 'its rehearsal failed');
-      throw describeLaunchFailure(error, options.signal, timeout);
-    } finally {
-      signal.removeEventListener('abort', giveUp);
-    }
+    await launchInTime(options.signal, (signal) => rehearse(machine, signal));
     return new QemuSpare(machine, spec);
   }
 
@@ -212,17 +199,16 @@ export class QemuRuntime implements Runtime {
     checkRoom(await readRoom(this.#options.cacheDir), spec.size);
     const memory = await memories.acquire(this.#whoseMemory(spec.tenant));
     const started = performance.now();
-    const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
-    const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
     try {
-      signal.throwIfAborted();
-      const machine = await launchMachine(this.#host, { spec, template, memory, ...content, started, signal });
+      const machine = await launchInTime(options.signal, (signal) =>
+        launchMachine(this.#host, { spec, template, memory, ...content, started, signal }),
+      );
       this.#machines.add(machine);
       void machine.exited.then(() => this.#machines.delete(machine));
       return machine;
     } catch (error) {
       memory[Symbol.dispose]();
-      throw describeLaunchFailure(error, options.signal, timeout);
+      throw error;
     }
   }
 
@@ -274,6 +260,18 @@ export class QemuRuntime implements Runtime {
 
 function tierOf(accelerator: string): Tier {
   return accelerator === 'kvm' ? 'vm-kvm' : 'vm-emulated';
+}
+
+/** A launch, or a part of one, that is given up when its caller does or when it takes too long; its failure is described. */
+async function launchInTime<T>(given: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
+  const signal = given === undefined ? timeout : AbortSignal.any([given, timeout]);
+  try {
+    signal.throwIfAborted();
+    return await work(signal);
+  } catch (error) {
+    throw describeLaunchFailure(error, given, timeout);
+  }
 }
 
 function describeLaunchFailure(error: unknown, signal: AbortSignal | undefined, timeout: AbortSignal): BulkheadError {

@@ -15,14 +15,24 @@ const rehearsals: readonly (readonly [Language, string])[] = [
 const rehearsalCount = 2;
 const outputMaxBytes = 65_536;
 
-/** Makes a machine that waits quick: it has the time. Nothing of it is left in the contexts. */
-export async function rehearse(machine: QemuMachine): Promise<void> {
+/** Makes a machine that waits quick: it has the time. Nothing of it is left in the contexts. One that fails, or is given up, is destroyed. */
+export async function rehearse(machine: QemuMachine, signal: AbortSignal): Promise<void> {
   const { guest } = machine;
-  for (let n = 0; n < rehearsalCount; n++) {
-    await machine.renew();
-    for (const [language, code] of rehearsals) await rehearseTurn(guest, language, code);
+  const giveUp = (): void => void machine.destroy('unresponsive', 'its rehearsal was given up').catch(() => undefined);
+  signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    for (let n = 0; n < rehearsalCount; n++) {
+      await machine.renew();
+      for (const [language, code] of rehearsals) await rehearseTurn(guest, language, code);
+    }
+    await guest.rehearse();
+    signal.throwIfAborted();
+  } catch (error) {
+    await machine.destroy('crashed', 'its rehearsal failed');
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', giveUp);
   }
-  await guest.rehearse();
 }
 
 async function rehearseTurn(guest: Guest, language: Language, code: string): Promise<void> {
