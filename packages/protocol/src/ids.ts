@@ -9,6 +9,9 @@ export const idPrefixes = {
   snapshot: 'snp',
   template: 'tpl',
   image: 'img',
+  key: 'key',
+  port: 'prt',
+  request: 'req',
 } as const;
 export type IdKind = keyof typeof idPrefixes;
 
@@ -21,6 +24,11 @@ export type MachineId = Id<'machine'>;
 export type SnapshotId = Id<'snapshot'>;
 export type TemplateId = Id<'template'>;
 export type ImageId = Id<'image'>;
+/** An API key: this names it, and is no secret. */
+export type KeyId = Id<'key'>;
+/** A port of a session that is reachable through the server. */
+export type PortId = Id<'port'>;
+export type RequestId = Id<'request'>;
 
 // Crockford base 32 in lower case: no i, l, o, u, so that ids survive being read aloud and are valid host names.
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';

@@ -2,7 +2,10 @@ export {
   type Id,
   type IdKind,
   type ImageId,
+  type KeyId,
   type MachineId,
+  type PortId,
+  type RequestId,
   type SessionId,
   type SnapshotId,
   type TemplateId,
@@ -41,3 +44,4 @@ export {
   contextFates,
   languages,
 } from './turns.ts';
+export { type Role, type Scope, roleNames, roles, scopes } from './scopes.ts';
