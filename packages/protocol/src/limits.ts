@@ -26,6 +26,34 @@ export const limits = {
   pathMaxBytes: 4096,
   fileListMaxCount: 10_000,
   traceDepthMaxCount: 200,
+  /** A body in JSON; the content of a file has no bound but the guest's disk. */
+  bodyMaxBytes: 33_554_432,
+  jsonDepthMaxCount: 32,
+  pageMaxCount: 200,
+  pageDefaultCount: 50,
+  cursorMaxLength: 512,
+  /** Events of a page; a stream has no end but the turn's. */
+  eventPageMaxCount: 1000,
+  labelsMaxCount: 32,
+  labelValueMaxLength: 256,
+  subjectMaxLength: 256,
+  idempotencyKeyMaxLength: 255,
+  /** How long the answer to an idempotency key is kept. */
+  idempotencyKeptMs: 86_400_000,
+  argumentMaxLength: 131_072,
+  argumentsMaxCount: 1024,
+  environmentMaxCount: 256,
+  commandInputMaxLength: 16_777_216,
+  /** stdout and stderr kept of one command, each; what exceeds it is counted, not kept. */
+  commandOutputMaxBytes: 4_194_304,
+  /** Streams of events, terminals and connections to ports that one tenant has open at once. */
+  connectionsMaxCount: 2000,
+  portsMaxCount: 32,
+  portTokenDefaultSeconds: 3600,
+  portTokenMaxSeconds: 86_400,
+  keyGraceMaxSeconds: 604_800,
+  /** A quota that is no bound. */
+  quotaMaximum: 1_000_000_000,
 } as const;
 
 /** How long a session may do nothing, sleep, and live. */
