@@ -1,7 +1,10 @@
 import {
   BulkheadError,
+  type Labels,
   type TimeLimits,
   defaultTimeLimits,
+  labelKeySchema,
+  limits,
   timeLimitsMaximum,
   timeLimitsMinimum,
 } from '@bulkhead/protocol';
@@ -19,6 +22,40 @@ export function checkTimeLimits(asked: Partial<TimeLimits> = {}): TimeLimits {
     });
   }
   return checked;
+}
+
+const subjectPattern = /^[\x21-\x7e]+$/;
+
+/** Errors: `invalid_request`. */
+export function checkSubject(subject: string): string {
+  if (subject.length <= limits.subjectMaxLength && subjectPattern.test(subject)) return subject;
+  throw new BulkheadError(
+    'invalid_request',
+    `A subject is 1 to ${limits.subjectMaxLength} printable ASCII characters without spaces.`,
+    { details: { field: 'subject' } },
+  );
+}
+
+/** Errors: `invalid_request`. */
+export function checkLabels(labels: Labels): Labels {
+  const entries = Object.entries(labels);
+  if (entries.length > limits.labelsMaxCount) throw badLabel(`There are at most ${limits.labelsMaxCount} labels.`);
+  for (const [key, value] of entries) {
+    if (!labelKeySchema.safeParse(key).success) {
+      throw badLabel('A label is named with 1 to 63 small letters, digits, dots, dashes, underscores and slashes.');
+    }
+    const isText = typeof value === 'string' && value.isWellFormed() && !/\p{Cc}/u.test(value);
+    if (!isText || Buffer.byteLength(value) > limits.labelValueMaxLength) {
+      throw badLabel(
+        `The value of a label is text of at most ${limits.labelValueMaxLength} bytes without control characters.`,
+      );
+    }
+  }
+  return Object.fromEntries(entries);
+}
+
+function badLabel(message: string): BulkheadError {
+  return new BulkheadError('invalid_request', message, { details: { field: 'labels' } });
 }
 
 /** Errors: `invalid_request`. */

@@ -6,7 +6,7 @@ import type { KeyRing } from '../snapshots/key-ring.ts';
 import type { SnapshotFiles } from '../snapshots/snapshot-files.ts';
 import { everyTenant } from '../store/database.ts';
 import type { Store } from '../store/store.ts';
-import { type SessionChange, type SessionRecord, isFinal, transition } from './session-record.ts';
+import { type SessionChange, type SessionRecord, isFinal, toRecord, transition } from './session-record.ts';
 import { type StoredSnapshots, keptSnapshot } from './stored-snapshots.ts';
 
 export interface Kept {
@@ -111,10 +111,4 @@ async function removeOrphans({ store, files, keys }: Kept, sessions: readonly Se
     removed += 1;
   }
   return removed;
-}
-
-/** Rows are written by `StoredJournal` alone, from records. */
-function toRecord(document: unknown): SessionRecord {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the store keeps exactly what it was given
-  return document as SessionRecord;
 }

@@ -4,6 +4,7 @@
 import {
   BulkheadError,
   type ErrorJson,
+  type Labels,
   type MachineId,
   type SessionId,
   type SessionState,
@@ -20,6 +21,9 @@ import type { LaunchTimings, RuntimeName } from '../runtimes/runtime.ts';
 export interface SessionRecord {
   readonly id: SessionId;
   readonly tenant: TenantId;
+  /** Whose it is, within the tenant. */
+  readonly subject: string;
+  readonly labels: Labels;
   readonly size: SizeName;
   readonly runtime: RuntimeName;
   /** The machine's own once there is one; until then, what the runtime expects. */
@@ -48,6 +52,9 @@ export interface SessionRecord {
   readonly error: ErrorJson | null;
 }
 
+/** Whoever works with a session in this process, without saying on whose behalf. */
+export const localSubject = 'local';
+
 export type SessionChange = Partial<
   Pick<
     SessionRecord,
@@ -60,6 +67,7 @@ export type SessionChange = Partial<
     | 'turnCount'
     | 'epoch'
     | 'snapshot'
+    | 'labels'
     | 'activeAtUnixMs'
     | 'error'
   >
@@ -75,6 +83,18 @@ export function transition(record: SessionRecord, to: SessionState, change: Sess
   return { ...record, ...change, state: to, generation: record.generation + 1 };
 }
 
+/** The record after a change that leaves the state as it is. */
+export function amend(record: SessionRecord, change: SessionChange): SessionRecord {
+  return { ...record, ...change, generation: record.generation + 1 };
+}
+
 export function isFinal(record: SessionRecord): boolean {
   return record.state === 'terminated' || record.state === 'failed';
+}
+
+/** What the store has. Records that were written before sessions had subjects and labels are this host's own. */
+export function toRecord(document: unknown): SessionRecord {
+  const added: Pick<SessionRecord, 'subject' | 'labels'> = { subject: localSubject, labels: {} };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the store keeps exactly what it was given
+  return Object.assign(added, document as SessionRecord);
 }

@@ -10,6 +10,7 @@
 import { availableParallelism } from 'node:os';
 import {
   BulkheadError,
+  type Labels,
   type Language,
   type SessionId,
   type SizeName,
@@ -26,10 +27,10 @@ import type { CallOptions } from '../guest/guest.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { Gate } from '../lib/gate.ts';
 import type { Runtime } from '../runtimes/runtime.ts';
-import { checkCheckpointName, checkTimeLimits } from './create-request.ts';
+import { checkCheckpointName, checkLabels, checkSubject, checkTimeLimits } from './create-request.ts';
 import { openForkSource } from './fork-source.ts';
 import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
-import { type SessionRecord, isFinal } from './session-record.ts';
+import { type SessionRecord, isFinal, localSubject } from './session-record.ts';
 import type { SessionGuest } from './session-guest.ts';
 import { type LaunchRequest, Session } from './session.ts';
 import type { Turn } from './turn.ts';
@@ -37,6 +38,9 @@ import { type PoolBounds, WarmPool } from './warm-pool.ts';
 
 export interface CreateSessionRequest {
   readonly tenant: TenantId;
+  /** Whose it is, within the tenant. */
+  readonly subject?: string;
+  readonly labels?: Labels;
   readonly size?: SizeName;
   readonly timeLimits?: Partial<TimeLimits>;
 }
@@ -121,11 +125,13 @@ export class Sessions implements AsyncDisposable {
     if (this.#closing !== undefined) throw new BulkheadError('state_conflict', 'Bulkhead is closing.');
     const { runtime, tier } = this.#runtime.capabilities;
     const timeLimits = checkTimeLimits(request.timeLimits);
-    return this.#begin({ tenant, size, runtime, tier, timeLimits, parent: null }, options);
+    const subject = checkSubject(request.subject ?? localSubject);
+    const labels = checkLabels(request.labels ?? {});
+    return this.#begin({ tenant, subject, labels, size, runtime, tier, timeLimits, parent: null }, options);
   }
 
   #begin(
-    what: Pick<SessionRecord, 'tenant' | 'size' | 'runtime' | 'tier' | 'timeLimits' | 'parent'>,
+    what: Pick<SessionRecord, 'tenant' | 'subject' | 'labels' | 'size' | 'runtime' | 'tier' | 'timeLimits' | 'parent'>,
     options: LaunchRequest,
   ): { readonly id: SessionId; readonly ready: Promise<SessionRecord> } {
     const now = this.#clock.unixMs();
@@ -209,14 +215,14 @@ export class Sessions implements AsyncDisposable {
     }
     const parent = this.#find(tenant, id);
     await using origin = await openForkSource(parent, this.#keeper, this.#clock);
-    const { size, runtime, tier, timeLimits } = parent.record;
+    const { subject, labels, size, runtime, tier, timeLimits } = parent.record;
     const launch = { ...options, origin: { source: origin.source, renew: true } };
     const forked: SessionRecord[] = [];
     try {
       while (forked.length < count) {
         const batch = Math.min(forksAtOnce, count - forked.length);
         const begun = Array.from({ length: batch }, () =>
-          this.#begin({ tenant, size, runtime, tier, timeLimits, parent: id }, launch),
+          this.#begin({ tenant, subject, labels, size, runtime, tier, timeLimits, parent: id }, launch),
         );
         const settled = await Promise.allSettled(begun.map(({ ready }) => ready));
         for (const outcome of settled) if (outcome.status === 'fulfilled') forked.push(outcome.value);

@@ -22,7 +22,8 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   runtimes: ['guest', 'images', 'snapshots', 'lib'],
   doctor: ['config', 'images', 'runtimes', 'lib'],
   sessions: ['runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
-  api: ['sessions', 'lib'],
+  tenants: ['store', 'lib'],
+  api: ['sessions', 'tenants', 'lib'],
 };
 
 export interface ImportedModule {
