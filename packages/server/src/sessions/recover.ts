@@ -116,5 +116,7 @@ async function removeOrphans({ store, files, keys }: Kept, sessions: readonly Se
 /** Rows are written by `StoredJournal` alone, from records. */
 function toRecord(document: unknown): SessionRecord {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the store keeps exactly what it was given
-  return document as SessionRecord;
+  const record = document as SessionRecord;
+  // Sessions that were created before there was a minimum have none.
+  return { ...record, minimumTier: record.minimumTier ?? 'none' };
 }

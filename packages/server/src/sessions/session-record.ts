@@ -5,6 +5,7 @@ import {
   BulkheadError,
   type ErrorJson,
   type MachineId,
+  type RuntimeName,
   type SessionId,
   type SessionState,
   type SizeName,
@@ -15,7 +16,7 @@ import {
   type TurnId,
   canTransition,
 } from '@bulkhead/protocol';
-import type { LaunchTimings, RuntimeName } from '../runtimes/runtime.ts';
+import type { LaunchTimings } from '../runtimes/runtime.ts';
 
 export interface SessionRecord {
   readonly id: SessionId;
@@ -24,6 +25,8 @@ export interface SessionRecord {
   readonly runtime: RuntimeName;
   /** The machine's own once there is one; until then, what the runtime expects. */
   readonly tier: Tier;
+  /** What it was created to have at least, wherever it runs. */
+  readonly minimumTier: Tier;
   readonly state: SessionState;
   /** 1 for a new session, then one more with every transition. */
   readonly generation: number;
