@@ -28,7 +28,8 @@ export {
 } from './errors.ts';
 export { type TimeLimits, defaultTimeLimits, limits, timeLimitsMaximum, timeLimitsMinimum } from './limits.ts';
 export { type Size, type SizeName, defaultSize, sizeNames, sizes } from './sizes.ts';
-export { type Accelerator, type Tier, accelerators, tiers } from './tiers.ts';
+export { type RuntimeName, runtimeNames } from './runtimes.ts';
+export { type Accelerator, type Tier, accelerators, isAtLeast, strongerTier, tiers } from './tiers.ts';
 export { type SessionState, canTransition, sessionStates, sessionTransitions } from './session-states.ts';
 export {
   type ContextFate,

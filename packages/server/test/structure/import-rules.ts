@@ -21,7 +21,8 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   images: ['lib'],
   runtimes: ['guest', 'images', 'snapshots', 'lib'],
   doctor: ['config', 'images', 'runtimes', 'lib'],
-  sessions: ['runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
+  placement: ['lib'],
+  sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
   tenants: ['store', 'lib'],
   api: ['sessions', 'tenants', 'lib'],
 };
