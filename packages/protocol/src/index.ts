@@ -57,7 +57,9 @@ export {
   callerErrors,
   commonErrors,
   fillPath,
+  routeErrors,
   routeTags,
+  takesIfMatch,
 } from './route.ts';
 export { type Operation, type Routes, routeList, routes } from './routes.ts';
 export { type Labels, type Problem, labelKeySchema, labelsSchema, problemSchema } from './schemas/common.ts';

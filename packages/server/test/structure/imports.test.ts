@@ -67,6 +67,7 @@ test('the rules refuse what they must, and see every form of import', () => {
     [session, '../lib/clock.ts'],
     [session, 'node:fs'],
     [session, '@bulkhead/protocol'],
+    [session, '@bulkhead/protocol/openapi'],
     [qemu, '../runtime.ts'],
     [qemu, './jail/jail.ts'],
     ['packages/server/src/index.ts', './runtimes/qemu/qemu-runtime.ts'],
