@@ -57,6 +57,7 @@ export {
   callerErrors,
   commonErrors,
   fillPath,
+  httpMethods,
   routeErrors,
   routeTags,
   takesIfMatch,

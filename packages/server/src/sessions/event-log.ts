@@ -151,6 +151,11 @@ export class EventLog {
     this.#push({ type: 'end', outcome });
   }
 
+  /** At most `limit` of the events after `after` that are there now. */
+  slice(after: number, limit: number): readonly TurnEvent[] {
+    return this.#events.slice(after, after + limit);
+  }
+
   /** Every event after `after`, those to come as well, up to the end. Leaves quietly when `signal` is aborted. */
   async *read(after = 0, options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<TurnEvent, void, void> {
     const { signal } = options;

@@ -5,6 +5,7 @@
 import {
   BulkheadError,
   type ErrorJson,
+  type Labels,
   type Language,
   type SessionState,
   type TurnId,
@@ -29,7 +30,7 @@ import { errorJson, exitReason, machineError } from './machine-error.ts';
 import type { SessionGuest } from './session-guest.ts';
 import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
 import { busyError, endedError } from './session-errors.ts';
-import { type SessionChange, type SessionRecord, isFinal, transition } from './session-record.ts';
+import { type SessionChange, type SessionRecord, amend, isFinal, transition } from './session-record.ts';
 import { TimeLimit } from './time-limit.ts';
 import { TurnHistory } from './turn-history.ts';
 import { checkContext, checkLanguage, checkTurnRequest, defaultContext } from './turn-request.ts';
@@ -109,6 +110,16 @@ export class Session {
     } finally {
       cancel();
     }
+  }
+
+  /** Replaces the labels. Errors: `session_ended`, `store_unavailable`. */
+  async label(labels: Labels): Promise<SessionRecord> {
+    if (isFinal(this.#record)) throw endedError(this.#record);
+    this.#record = amend(this.#record, { labels });
+    const labelled = this.#record;
+    this.#save(labelled);
+    await this.durable();
+    return labelled;
   }
 
   /** Launches the machine: once, before anything else. Rejects with why there is none; the session is then final. */

@@ -241,6 +241,11 @@ export class Sessions implements AsyncDisposable {
     this.#open(record);
   }
 
+  /** Errors: `not_found`, `invalid_request`, `session_ended`. */
+  async labelSession(tenant: TenantId, id: SessionId, labels: Labels): Promise<SessionRecord> {
+    return await this.#find(tenant, id).label(checkLabels(labels));
+  }
+
   /** Errors: `not_found`, and those of `Session.suspend`. */
   async suspendSession(tenant: TenantId, id: SessionId): Promise<SessionRecord> {
     return await this.#find(tenant, id).suspend();
