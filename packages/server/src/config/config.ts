@@ -5,6 +5,13 @@ import { tmpdir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { BulkheadError, type RuntimeName, type Tier, tiers } from '@bulkhead/protocol';
 import { z } from 'zod';
+import {
+  type ServerConfig,
+  serverEnvironment,
+  serverEnvironmentHelp,
+  serverProblems,
+  toServerConfig,
+} from './server-config.ts';
 
 export interface Config {
   /** Images and templates. */
@@ -24,6 +31,8 @@ export interface Config {
   readonly runtime: 'auto' | RuntimeName;
   /** No session runs with a weaker wall than this, whatever it asks for. */
   readonly minimumTier: Tier;
+  /** How `serve` listens. */
+  readonly server: ServerConfig;
   /** False when the user asked for output without colours. */
   readonly color: boolean;
 }
@@ -53,6 +62,7 @@ const environmentSchema = z.object({
   BULKHEAD_RUNTIME: z.enum(['auto', 'qemu', 'gvisor', 'fake']).default('auto'),
   BULKHEAD_MINIMUM_TIER: z.enum(tiers).default('none'),
   BULKHEAD_ALLOW_FAKE: flag.default(false),
+  ...serverEnvironment,
   NO_COLOR: z.string().optional(),
   TERM: z.string().optional(),
 });
@@ -75,6 +85,7 @@ export const environmentHelp: Readonly<Record<string, string>> = {
     'auto, qemu or gvisor (default: auto, every runtime that works here; a session gets the strongest that it may have)',
   BULKHEAD_MINIMUM_TIER:
     'vm-kvm, vm-emulated or user-kernel: no session runs with a weaker wall, whatever it asks for (default: none)',
+  ...serverEnvironmentHelp,
   NO_COLOR: 'set to anything but nothing: no colours',
 };
 
@@ -85,7 +96,9 @@ export function loadConfig(environment: Environment = process.env): Config {
     Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
   );
   const parsed = environmentSchema.safeParse(set);
-  const problems = parsed.success ? [] : parsed.error.issues.map((issue) => describeIssue(issue, set));
+  const problems = parsed.success
+    ? [...serverProblems(parsed.data)]
+    : parsed.error.issues.map((issue) => describeIssue(issue, set));
   if (set['BULKHEAD_RUNTIME'] === 'fake' && !['1', 'true'].includes(set['BULKHEAD_ALLOW_FAKE'] ?? '')) {
     problems.push(
       'BULKHEAD_RUNTIME: the fake runtime isolates nothing and is for tests only (got "fake", expected "auto", "qemu" or "gvisor", or BULKHEAD_ALLOW_FAKE=1 beside it)',
@@ -116,12 +129,14 @@ function toConfig(env: ParsedEnvironment): Config {
     pool: { minCount: env.BULKHEAD_POOL_MIN, maxCount: env.BULKHEAD_POOL_MAX },
     runtime: env.BULKHEAD_RUNTIME,
     minimumTier: env.BULKHEAD_MINIMUM_TIER,
+    server: toServerConfig(env),
     color: env.NO_COLOR === undefined && env.TERM !== 'dumb',
   };
 }
 
 function describeIssue(issue: z.core.$ZodIssue, environment: Environment): string {
-  const path = issue.path.join('.');
+  // One of a list is told by the name of the list.
+  const path = String(issue.path[0] ?? '');
   // It may hold a password.
   const got = path === 'DATABASE_URL' ? 'a secret' : JSON.stringify(environment[path] ?? null);
   if (issue.code === 'invalid_value') {
