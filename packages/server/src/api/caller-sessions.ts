@@ -7,6 +7,7 @@ import {
   BulkheadError,
   type Labels,
   type Language,
+  type RuntimeName,
   type SessionId,
   type SizeName,
   type Tier,
@@ -15,7 +16,6 @@ import {
   type TurnId,
   type TurnRequest,
   type TurnResult,
-  tiers,
 } from '@bulkhead/protocol';
 import type { Page, PageRequest } from '../lib/page.ts';
 import { endedError } from '../sessions/session-errors.ts';
@@ -32,7 +32,6 @@ import type {
 } from '../sessions/stored-reads.ts';
 import type { Turn } from '../sessions/turn.ts';
 import { type Caller, checkScope } from '../tenants/caller.ts';
-import type { RuntimeFacts } from './service.ts';
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
@@ -40,7 +39,7 @@ export interface CallOptions {
 
 export interface NewSession {
   readonly size?: SizeName;
-  readonly runtime?: string;
+  readonly runtime?: RuntimeName | 'auto';
   readonly minimumTier?: Tier;
   readonly labels?: Labels;
   readonly timeLimits?: Partial<TimeLimits>;
@@ -56,8 +55,6 @@ export type Place = 'here' | { readonly url: string };
 
 export interface CallerSessionsOptions {
   readonly sessions: Sessions;
-  /** What makes machines here. */
-  readonly runtimes: () => readonly Pick<RuntimeFacts, 'runtime' | 'tier'>[];
   readonly stored: StoredSessions;
   readonly turns: StoredTurns;
 }
@@ -66,18 +63,16 @@ const eventsAtOnce = 1000;
 
 export class CallerSessions {
   readonly #sessions: Sessions;
-  readonly #runtimes: CallerSessionsOptions['runtimes'];
   readonly #stored: StoredSessions;
   readonly #turns: StoredTurns;
 
-  constructor({ sessions, runtimes, stored, turns }: CallerSessionsOptions) {
+  constructor({ sessions, stored, turns }: CallerSessionsOptions) {
     this.#sessions = sessions;
-    this.#runtimes = runtimes;
     this.#stored = stored;
     this.#turns = turns;
   }
 
-  /** Errors: `forbidden`, `invalid_request`, `unsupported`, and those of `Sessions.createSession`. */
+  /** Errors: `forbidden`, `invalid_request`, `tier_unavailable`, and those of `Sessions.createSession`. */
   async create(caller: Caller, request: NewSession, options: CallOptions = {}): Promise<SessionRecord> {
     return await this.begin(caller, request, options).ready;
   }
@@ -90,9 +85,9 @@ export class CallerSessions {
   ): { readonly record: SessionRecord; readonly ready: Promise<SessionRecord> } {
     checkScope(caller, 'sessions:write');
     const { tenant, subject } = caller;
-    const { runtime = 'auto', minimumTier, ...rest } = request;
-    checkRuntime(this.#runtimes(), runtime, minimumTier);
-    const { id, ready } = this.#sessions.beginSession({ tenant, subject, ...rest }, options);
+    const { runtime = 'auto', ...rest } = request;
+    const named = runtime === 'auto' ? rest : { ...rest, runtime };
+    const { id, ready } = this.#sessions.beginSession({ tenant, subject, ...named }, options);
     return { record: this.#sessions.getSession(tenant, id), ready };
   }
 
@@ -349,22 +344,6 @@ export class CallerSessions {
   #liveTurn(caller: Caller, id: SessionId, turn: TurnId): Turn | undefined {
     return foundOrNot(() => this.#sessions.getTurn(caller.tenant, id, turn));
   }
-}
-
-/** Errors: `unsupported`. */
-function checkRuntime(
-  runtimes: readonly Pick<RuntimeFacts, 'runtime' | 'tier'>[],
-  runtime: string,
-  minimumTier: Tier | undefined,
-): void {
-  const named = runtimes.filter((each) => runtime === 'auto' || each.runtime === runtime);
-  const hint = `There is: ${runtimes.map((each) => `${each.runtime} (${each.tier})`).join(', ')}.`;
-  if (named.length === 0) {
-    throw new BulkheadError('unsupported', `There is no runtime ${JSON.stringify(runtime)} here.`, { hint });
-  }
-  if (minimumTier === undefined) return;
-  if (named.some(({ tier }) => tiers.indexOf(tier) <= tiers.indexOf(minimumTier))) return;
-  throw new BulkheadError('unsupported', `No machine of the tier ${minimumTier} can be had here.`, { hint });
 }
 
 function foundOrNot<T>(find: () => T): T | undefined {

@@ -1,6 +1,6 @@
 // All that a dialect of the API is given: the use cases and who may call them. How they are put together is not its business.
 
-import type { Accelerator, Tier } from '@bulkhead/protocol';
+import type { Accelerator, RuntimeName, Tier } from '@bulkhead/protocol';
 import type { Access, ApiKeys, Idempotency, Tenants } from '../tenants/tenancy.ts';
 import type { CallerSessions } from './caller-sessions.ts';
 import type { Connections } from './connections.ts';
@@ -19,14 +19,12 @@ export interface Service {
   /** The guest images that are here, newest first. */
   templates(): Promise<readonly TemplateFacts[]>;
   readiness(): Readiness;
-  /** The OpenAPI document of the API. */
-  openApi(): Promise<Readonly<Record<string, unknown>>>;
   /** Aborted when the server stops: streams end, requests that come are refused. */
   readonly stopping: AbortSignal;
 }
 
 export interface RuntimeFacts {
-  readonly runtime: string;
+  readonly runtime: RuntimeName;
   readonly tier: Tier;
   readonly accelerator: Accelerator;
   readonly memorySuspend: boolean;

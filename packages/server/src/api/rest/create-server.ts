@@ -117,21 +117,22 @@ export async function createServer(service: Service, options: ServerOptions = {}
   });
   app.setNotFoundHandler(notFoundHandler);
   const context = { service, peers, checkAnswers };
-  await app.register(async (json) => {
-    json.removeAllContentTypeParsers();
-    json.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) =>
-      body.length === 0 ? undefined : parseStrictJson(body, jsonBounds),
-    );
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) =>
+    body.length === 0 ? undefined : parseStrictJson(body, jsonBounds),
+  );
+  mountAll(
+    app,
+    routeList.filter((route) => takesJson(route)),
+  );
+  await app.register(async (others) => {
+    others.removeAllContentTypeParsers();
+    // Nothing is read here: a handler takes what comes as fast as the guest does.
+    others.addContentTypeParser('*', async () => undefined);
     mountAll(
-      json,
-      routeList.filter((route) => !isBytes(route)),
+      others,
+      routeList.filter((route) => !takesJson(route)),
     );
-  });
-  await app.register(async (bytes) => {
-    bytes.removeAllContentTypeParsers();
-    // Nothing is read here: the handler takes what comes as fast as the guest does.
-    bytes.addContentTypeParser('*', async () => undefined);
-    mountAll(bytes, routeList.filter(isBytes));
   });
   for (const mount of mounts) await app.register(async (instance) => await mount(instance, context));
   return app;
@@ -144,8 +145,8 @@ export async function createServer(service: Service, options: ServerOptions = {}
   }
 }
 
-function isBytes({ body }: TableRoute): boolean {
-  return body === 'bytes';
+function takesJson({ body }: TableRoute): boolean {
+  return body !== undefined && body !== 'bytes';
 }
 
 /** None for what is mounted beside: the type of `Handlers` sees to the rest. */

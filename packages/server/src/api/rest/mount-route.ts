@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { isDeepStrictEqual } from 'node:util';
 import { BulkheadError, type Operation, type RouteSpec, type SessionId, type TurnId } from '@bulkhead/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Service } from '../service.ts';
 import { type Admitted, admission, fingerprintOf } from './admission.ts';
 import { encodeEvents } from './event-stream.ts';
@@ -52,6 +52,7 @@ export function mountRoute(
     onRequest: async (request, reply) => {
       const admitted = await admit(request);
       request.admitted = admitted;
+      if (route.body === undefined) refuseBody(request);
       if (isHosted && (await sendElsewhere(admitted, request, reply, context))) return;
       if (route.body === 'bytes') request.raw.socket.setTimeout(stallTimeoutMs);
       else if (route.body !== undefined) limitBodyTime(request, reply);
@@ -134,14 +135,17 @@ function makeCall(route: TableRoute, request: FastifyRequest, reply: FastifyRepl
 
 function readBody({ body: schema }: TableRoute, request: FastifyRequest): unknown {
   if (schema === 'bytes') return { bytes: request.raw, sizeBytes: readLength(request) };
-  const { body } = request;
-  // No body is an empty object: whatever has a default may be left out.
-  if (schema !== undefined) return checkValue(schema, body ?? {}, 'body');
-  if (body !== undefined && body !== null) checkValue(emptyBody, body, 'body');
-  return undefined;
+  if (schema === undefined) return undefined;
+  if (request.body !== undefined) return checkValue(schema, request.body, 'body');
+  throw new BulkheadError('invalid_request', 'This route takes a body in JSON.', { hint: 'The least one is {}.' });
 }
 
-const emptyBody = z.strictObject({});
+/** Errors: `invalid_request`. */
+function refuseBody({ headers }: FastifyRequest): void {
+  const length = headers['content-length'] ?? '0';
+  if (length === '0' && headers['transfer-encoding'] === undefined) return;
+  throw new BulkheadError('invalid_request', 'This route takes no body.');
+}
 
 /** Errors: `length_required`. */
 function readLength({ headers }: FastifyRequest): number {

@@ -41,6 +41,7 @@ export function sessionResource(record: SessionRecord): SessionResource {
     size,
     runtime,
     tier,
+    minimumTier: record.minimumTier,
     createdAt: time(record.createdAtUnixMs),
     activeAt: time(record.activeAtUnixMs),
     endedAt: timeOrNull(record.endedAtUnixMs),

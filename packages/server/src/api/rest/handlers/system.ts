@@ -1,4 +1,5 @@
 import { languages, limits, sizes } from '@bulkhead/protocol';
+import { makeOpenApiDocument } from '@bulkhead/protocol/openapi';
 import { type HandlersOf, WithStatus } from '../handler.ts';
 
 export const systemHandlers: HandlersOf<
@@ -9,7 +10,7 @@ export const systemHandlers: HandlersOf<
     const readiness = service.readiness();
     return readiness.status === 'ready' ? readiness : new WithStatus(503, readiness);
   },
-  getOpenApi: async ({ service }) => await service.openApi(),
+  getOpenApi: async ({ service }) => openApiDocument(service.version),
   getCaller: async ({ caller: { tenant, subject, scopes, key } }) => ({ tenant, subject, scopes: [...scopes], key }),
   getLimits: async () => ({ limits, sizes, languages }),
   listTemplates: async ({ service, query: { limit, cursor } }) => {
@@ -25,4 +26,12 @@ export const systemHandlers: HandlersOf<
 
 function cursorOf(digest: string): string {
   return digest.replaceAll(/[^A-Za-z0-9_-]/g, '-');
+}
+
+const documents = new Map<string, Readonly<Record<string, unknown>>>();
+
+function openApiDocument(version: string): Readonly<Record<string, unknown>> {
+  const made = documents.get(version) ?? { ...makeOpenApiDocument(version) };
+  documents.set(version, made);
+  return made;
 }
