@@ -21,8 +21,9 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   images: ['lib'],
   runtimes: ['guest', 'images', 'snapshots', 'lib'],
   doctor: ['config', 'images', 'runtimes', 'lib'],
-  sessions: ['runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
-  tenants: ['store', 'lib'],
+  sessions: ['runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
+  sealing: ['snapshots', 'lib'],
+  tenants: ['store', 'sealing', 'lib'],
   api: ['sessions', 'tenants', 'lib'],
 };
 
