@@ -23,13 +23,8 @@ import type { SessionGuest } from '../sessions/session-guest.ts';
 import type { KeptSnapshot } from '../sessions/session-journal.ts';
 import { type SessionRecord, isFinal } from '../sessions/session-record.ts';
 import type { Sessions } from '../sessions/sessions.ts';
-import type {
-  SessionFilter,
-  StoredSessions,
-  StoredTurn,
-  StoredTurns,
-  TurnEventPage,
-} from '../sessions/stored-reads.ts';
+import type { SessionFilter, StoredSessions } from '../sessions/stored-sessions.ts';
+import type { StoredTurn, StoredTurns, TurnEventPage } from '../sessions/stored-turns.ts';
 import type { Turn } from '../sessions/turn.ts';
 import { type Caller, checkScope } from '../tenants/caller.ts';
 
@@ -55,16 +50,16 @@ export type Place = 'here' | { readonly url: string };
 
 export interface CallerSessionsOptions {
   readonly sessions: Sessions;
-  readonly stored: StoredSessions;
-  readonly turns: StoredTurns;
+  readonly stored: Pick<StoredSessions, 'list' | 'get' | 'hostOf'>;
+  readonly turns: Pick<StoredTurns, 'list' | 'get' | 'events'>;
 }
 
 const eventsAtOnce = 1000;
 
 export class CallerSessions {
   readonly #sessions: Sessions;
-  readonly #stored: StoredSessions;
-  readonly #turns: StoredTurns;
+  readonly #stored: CallerSessionsOptions['stored'];
+  readonly #turns: CallerSessionsOptions['turns'];
 
   constructor({ sessions, stored, turns }: CallerSessionsOptions) {
     this.#sessions = sessions;
@@ -126,9 +121,8 @@ export class CallerSessions {
 
   /** Errors: `not_found`, `precondition_failed`, `session_ended`. */
   async label(caller: Caller, id: SessionId, labels: Labels, version?: number): Promise<SessionRecord> {
-    const record = await this.#touch(caller, id);
-    checkVersion(record, version);
-    return await this.#sessions.labelSession(caller.tenant, id, labels);
+    await this.#touch(caller, id);
+    return await this.#sessions.updateLabels(caller.tenant, id, labels, version);
   }
 
   /** Ends a session in any state; idempotent. Errors: `not_found`, `precondition_failed`. */

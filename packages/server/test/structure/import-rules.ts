@@ -25,8 +25,9 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   runtimes: ['guest', 'images', 'snapshots', 'lib'],
   doctor: ['config', 'images', 'runtimes', 'lib'],
   placement: ['lib'],
-  sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
-  tenants: ['store', 'lib'],
+  sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
+  sealing: ['snapshots', 'lib'],
+  tenants: ['store', 'sealing', 'lib'],
   api: ['sessions', 'tenants', 'lib'],
 };
 

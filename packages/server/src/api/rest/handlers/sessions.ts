@@ -1,6 +1,6 @@
 import { BulkheadError, type Routes, sessionStates } from '@bulkhead/protocol';
 import { given } from '../../../lib/given.ts';
-import type { SessionFilter } from '../../../sessions/stored-reads.ts';
+import type { SessionFilter } from '../../../sessions/stored-sessions.ts';
 import type { Call, HandlersOf } from '../handler.ts';
 import { checkpointResource, pageOf, sessionResource } from '../represent.ts';
 
