@@ -28,7 +28,8 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
   sealing: ['snapshots', 'lib'],
   tenants: ['store', 'sealing', 'lib'],
-  api: ['sessions', 'tenants', 'lib'],
+  ports: ['sessions', 'guest', 'lib'],
+  api: ['sessions', 'tenants', 'ports', 'guest', 'lib'],
 };
 
 export interface ImportedModule {
