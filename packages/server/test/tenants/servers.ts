@@ -56,7 +56,9 @@ async function startServer(environment: Environment): Promise<Server> {
   const config = loadConfig(environment);
   const keeping = opening.use(await keepSessions(config));
   const runtime = opening.use(new FakeRuntime({ clock: systemClock }));
-  const sessions = opening.use(new Sessions({ runtimes: [runtime], journal: keeping.journal, keeper: keeping.snapshots }));
+  const sessions = opening.use(
+    new Sessions({ runtimes: [runtime], journal: keeping.journal, keeper: keeping.snapshots }),
+  );
   for (const record of keeping.recovery.sessions) sessions.takeUp(record);
   const tenancy = opening.use(openTenancy({ config, keeping, sessions }));
   const open = opening.move();
