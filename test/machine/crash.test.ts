@@ -89,7 +89,7 @@ test(`${rounds} servers killed under load leave the truth behind`, async (contex
     const where = `seed ${seed}, round ${round}`;
     await runAndKill(round, random() * lifeMaxMs, acknowledged);
     await using bulkhead = await openBulkhead(loadConfig(environment), { keep: true });
-    assert.deepEqual(processesWith('bulkhead:mch_'), [], `${where}: no machine is left`);
+    assert.deepEqual(processesWith(tenant), [], `${where}: no machine is left`);
     lost += bulkhead.keeping?.recovery.lost ?? 0;
     await compare(bulkhead, acknowledged, where);
   }
