@@ -81,10 +81,14 @@ test('kill -9 in mid-launch, ten times: the next start finds and removes everyth
     }`;
   const folder = join(import.meta.dirname, '..', '..', 'packages', 'cli', 'src');
   for (let round = 0; round < 10; round++) {
-    const child = spawn(process.execPath, ['--conditions=source', '--input-type=module-typescript', '-e', code], {
-      cwd: folder,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const child = spawn(
+      process.execPath,
+      ['--conditions=bulkhead-source', '--input-type=module-typescript', '-e', code],
+      {
+        cwd: folder,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     const exited = new Promise((resolve) => child.once('exit', resolve));
     // The second launch, since the first one loads the template; then a different moment of it each round.
     let launches = 0;

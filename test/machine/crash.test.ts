@@ -33,7 +33,7 @@ interface Acknowledged {
 async function runAndKill(round: number, lifeMs: number, acknowledged: Acknowledged): Promise<void> {
   const worker = spawn(
     process.execPath,
-    ['--conditions=source', join(import.meta.dirname, 'crash-worker.ts'), String(seed + round), tenant],
+    ['--conditions=bulkhead-source', join(import.meta.dirname, 'crash-worker.ts'), String(seed + round), tenant],
     { env: environment, stdio: ['ignore', 'pipe', 'inherit'] },
   );
   const lines = createInterface(worker.stdout);

@@ -127,11 +127,15 @@ test('after kill -9 of the server what slept wakes, what ran is told to be lost,
     console.log(JSON.stringify({ asleep: asleep.id, awake: awake.id, acknowledged }));
     awake.startTurn({ code: 'while True: pass' });
   `;
-  const server = spawn(process.execPath, ['--conditions=source', '--input-type=module-typescript', '-e', code], {
-    cwd: join(import.meta.dirname, '..', '..', 'packages', 'cli'),
-    env: { ...process.env, BULKHEAD_STATE_DIR: stateDir },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const server = spawn(
+    process.execPath,
+    ['--conditions=bulkhead-source', '--input-type=module-typescript', '-e', code],
+    {
+      cwd: join(import.meta.dirname, '..', '..', 'packages', 'cli'),
+      env: { ...process.env, BULKHEAD_STATE_DIR: stateDir },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   const [line] = (await Promise.race([
     once(server.stdout.setEncoding('utf8'), 'data'),
     once(server, 'exit').then(([status]) => assert.fail(`the server ended with ${status}`)),
