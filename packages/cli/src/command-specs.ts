@@ -224,7 +224,7 @@ Exit code 1 when sessions cannot run here.`,
   },
   {
     name: 'bench',
-    usage: 'bench launch|create|turn|density|suspend|resume|fork|sleep [OPTION]...',
+    usage: 'bench launch|create|turn|keep|density|suspend|resume|fork|sleep [OPTION]...',
     summary: 'measure this host, beside what you would pick instead',
     description: `Each number says what its clock measured, from where to where. Ratios to the baselines of the same run are what travels to
 other machines.`,
