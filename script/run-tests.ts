@@ -2,12 +2,12 @@
 // the tests on real machines, one file at a time, because two machines at once on two cores would measure each other.
 // A skip without a reason counts as a failure. The last lines are node's own closing lines, summed over both parts.
 
-import { spawn } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { relative } from 'node:path';
 import { run } from 'node:test';
 import { inspect } from 'node:util';
+import { type PythonReport, runClientTests, runGuestTests } from './python-tests.ts';
 
 interface Part {
   readonly name: string;
@@ -31,8 +31,6 @@ const machinePart: Part = {
   testTimeoutMs: 900_000,
   deadlineMs: 1_800_000,
 };
-
-const guestTimeoutMs = 240_000;
 
 const counted = ['tests', 'suites', 'passed', 'failed', 'cancelled', 'skipped', 'todo'] as const;
 type Counts = Record<(typeof counted)[number], number>;
@@ -127,36 +125,17 @@ async function runPart(part: Part, tally: Tally): Promise<void> {
   if (deadline.aborted) tally.problems.push(`${part.name}: not finished after ${seconds(part.deadlineMs)}`);
 }
 
-/** The guest agent's own tests, by the interpreter that script/bootstrap gives IPython. Returns its line for the summary. */
-async function runGuestTests(tally: Tally): Promise<string> {
-  if (globSync('guest/test/**/test*.py').length === 0) return 'guest agent: no tests';
-  const child = spawn('/usr/bin/python3', ['-B', '-m', 'unittest', 'discover', '-v', '-b', '-s', 'guest/test'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: guestTimeoutMs,
-    killSignal: 'SIGKILL',
-  });
-  let report = '';
-  child.stderr.on('data', (chunk: Buffer) => (report = `${report}${chunk.toString()}`.slice(-200_000)));
-  const ended = await new Promise<string>((resolve) => {
-    child.once('error', (error) => resolve(error.message));
-    child.once('close', (code, signal) => resolve(code === 0 ? '' : `ended with ${signal ?? `exit code ${code}`}`));
-  });
-  // `name (module.class.name)`, a test's first line of documentation on a line of its own, and the outcome.
-  const skipped = [...report.matchAll(/^(.*\))(?:\n.*)? \.\.\. skipped ['"](.*)['"]$/gm)];
-  for (const [, name, reason] of skipped) tally.skipped.push(`guest/test: ${name}: ${reason}`);
-  const ran = /^Ran (\d+) tests? in ([\d.]+)s$/m.exec(report);
-  if (ended === '' && Number(ran?.[1] ?? 0) > 0) {
-    return `guest agent (Python): ran ${Number(ran?.[1]) - skipped.length} tests, skipped ${skipped.length}, in ${ran?.[2]} s`;
-  }
-  say(indent(report));
-  tally.problems.push(`guest/test: ${ended === '' ? 'no test ran' : ended}`);
-  return 'guest agent (Python): FAILED';
+function count(report: PythonReport, tally: Tally): string {
+  if (report.printed !== '') say(indent(report.printed));
+  tally.skipped.push(...report.skipped);
+  tally.problems.push(...report.problems);
+  return report.line;
 }
 
-function printClosing(tally: Tally, guestLine: string): void {
+function printClosing(tally: Tally, pythonLines: readonly string[]): void {
   const { counts } = tally;
   say('');
-  say(guestLine);
+  for (const line of pythonLines) say(line);
   if (tally.skipped.length > 0) say(`skipped, with the reason of each:`);
   for (const line of tally.skipped) say(`  ${line}`);
   if (tally.problems.length > 0) say('what failed:');
@@ -179,7 +158,8 @@ if (scope !== 'unit' && scope !== 'all') {
 }
 const tally = emptyTally();
 // Python's tests wait more than they work, so they run beside the others.
-const [guestLine] = await Promise.all([runGuestTests(tally), runPart(unitPart, tally)]);
+const [guest, client] = await Promise.all([runGuestTests(), runClientTests(), runPart(unitPart, tally)]);
+const pythonLines = [guest, client].map((report) => count(report, tally));
 if (scope === 'all') await runPart(machinePart, tally);
-printClosing(tally, guestLine);
+printClosing(tally, pythonLines);
 process.exitCode = tally.problems.length > 0 || tally.counts.tests === 0 ? 1 : 0;

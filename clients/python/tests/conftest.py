@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
+import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from scripted_server import ScriptedServer
@@ -15,6 +17,8 @@ from scripted_server import ScriptedServer
 from bulkhead import AsyncBulkhead, Bulkhead, RetryPolicy
 
 API_KEY = "bh_key_that_nobody_may_see_0123456789"
+#: Read once: each client of its own would read them again, and that takes longer than a test.
+CERTIFICATES = ssl.create_default_context()
 QUICK = RetryPolicy(attempts=4, first_delay=0.001, max_delay=1.0)
 
 
@@ -81,11 +85,14 @@ def connect(
         def make(url: str, api_key: str | None = API_KEY, **options: Any) -> Any:
             options.setdefault("retry", QUICK)
             if request.param == "sync":
-                return stack.enter_context(Bulkhead(url, api_key, **options))
+                http = stack.enter_context(httpx.Client(verify=CERTIFICATES))
+                return stack.enter_context(Bulkhead(url, api_key, http=http, **options))
             portal = portals(request.param)
 
             async def start() -> AsyncBulkhead:
-                return AsyncBulkhead(url, api_key, **options)
+                http = httpx.AsyncClient(verify=CERTIFICATES)
+                stack.callback(portal.call, http.aclose)
+                return AsyncBulkhead(url, api_key, http=http, **options)
 
             return stack.enter_context(Waiting(portal, portal.call(start)))
 

@@ -62,6 +62,7 @@ def session(state: str = "ready", **more: Any) -> dict[str, Any]:
         "size": "small",
         "runtime": "fake",
         "tier": "none",
+        "minimumTier": None,
         "createdAt": NOW,
         "activeAt": NOW,
         "endedAt": None,

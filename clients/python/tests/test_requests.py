@@ -11,7 +11,7 @@ import pytest
 from conftest import API_KEY, QUICK
 from scripted_server import NOW, SESSION_ID, TENANT_ID, Answer, ScriptedServer, problem, session
 
-from bulkhead import BulkheadError, RetryPolicy
+from bulkhead import Bulkhead, BulkheadError, RetryPolicy
 
 CREATE = "POST /v1/sessions"
 ONE = f"/v1/sessions/{SESSION_ID}"
@@ -101,6 +101,14 @@ def test_the_attempts_have_an_end(client: Any, server: ScriptedServer) -> None:
     with pytest.raises(BulkheadError, match="capacity_exhausted"):
         client.sessions.create()
     assert len(server.asked) == QUICK.attempts
+
+
+def test_a_client_opens_and_closes_its_own_connections(server: ScriptedServer) -> None:
+    server.on("GET /healthz", Answer(json={"status": "ok", "version": "1"}))
+    with Bulkhead(server.url) as client:
+        assert client.health().status == "ok"
+    with pytest.raises(RuntimeError, match="closed"):
+        client.health()
 
 
 def test_nobody_there(connect: Any) -> None:

@@ -42,6 +42,7 @@ class SessionInfo:
     size: Size
     runtime: str
     tier: Tier
+    minimum_tier: Tier | None
     created_at: datetime
     active_at: datetime
     ended_at: datetime | None

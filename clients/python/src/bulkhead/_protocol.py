@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 VERSION = "0.1.0"
 
 RetryRule = Literal["never", "same_key", "after"]
-Accelerator = Literal["kvm", "tcg", "none"]
+Accelerator = Literal["kvm", "tcg", "systrap", "ptrace", "none"]
 ContextFate = Literal["kept", "lost", "gone"]
 Language = Literal["python", "javascript", "bash"]
 Role = Literal["viewer", "developer", "operator", "admin"]
@@ -59,6 +59,8 @@ ERROR_CATALOGUE: dict[str, ErrorEntry] = {
     "context_died": ErrorEntry(409, "never", "The interpreter ended during the turn"),
     "file_error": ErrorEntry(409, "never", "A file operation in the guest failed"),
     "upload_incomplete": ErrorEntry(400, "same_key", "The upload ended before its last byte"),
+    "port_unreachable": ErrorEntry(502, "after", "No server in the session answers on that port"),
+    "too_many_connections": ErrorEntry(503, "after", "Too many connections are open"),
     "session_ended": ErrorEntry(410, "never", "The session has ended"),
     "machine_lost": ErrorEntry(502, "never", "The machine ended unexpectedly"),
     "guest_protocol_violation": ErrorEntry(502, "never", "The machine broke the channel protocol and was destroyed"),
@@ -67,6 +69,7 @@ ERROR_CATALOGUE: dict[str, ErrorEntry] = {
     "launch_timeout": ErrorEntry(504, "after", "The machine did not start in time"),
     "capacity_exhausted": ErrorEntry(503, "after", "This host has no room for another machine"),
     "host_unsupported": ErrorEntry(503, "never", "This host lacks something that is needed"),
+    "tier_unavailable": ErrorEntry(409, "never", "No machine here is isolated as strongly as is required"),
     "image_build_failed": ErrorEntry(503, "after", "The guest image could not be built"),
     "image_missing": ErrorEntry(503, "never", "There is no such guest image on this host"),
     "template_failed": ErrorEntry(503, "after", "The template could not be made"),
@@ -155,6 +158,7 @@ LIMITS: dict[str, int] = {
     "traceDepthMaxCount": 200,
     "bodyMaxBytes": 33554432,
     "jsonDepthMaxCount": 32,
+    "jsonValuesMaxCount": 10000,
     "pageMaxCount": 200,
     "pageDefaultCount": 50,
     "cursorMaxLength": 512,
@@ -171,6 +175,9 @@ LIMITS: dict[str, int] = {
     "commandOutputMaxBytes": 4194304,
     "connectionsMaxCount": 2000,
     "portsMaxCount": 32,
+    "portConnectionsMaxCount": 32,
+    "portIdleMs": 600000,
+    "portHeaderMaxBytes": 32768,
     "portTokenDefaultSeconds": 3600,
     "portTokenMaxSeconds": 86400,
     "keyGraceMaxSeconds": 604800,
