@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os';
 import { relative } from 'node:path';
 import { run } from 'node:test';
 import { inspect } from 'node:util';
+import { type PythonReport, runClientTests, runGuestTests } from './python-tests.ts';
 
 interface Part {
   readonly name: string;
@@ -47,8 +48,6 @@ const machineParts: readonly Part[] = [
     ...machineLimits,
   },
 ];
-
-const guestTimeoutMs = 240_000;
 
 const counted = ['tests', 'suites', 'passed', 'failed', 'cancelled', 'skipped', 'todo'] as const;
 type Counts = Record<(typeof counted)[number], number>;
@@ -154,36 +153,17 @@ async function prepareMachines(): Promise<void> {
   await new Promise((resolve) => child.once('close', resolve).once('error', resolve));
 }
 
-/** The guest agent's own tests, by the interpreter that script/bootstrap gives IPython. Returns its line for the summary. */
-async function runGuestTests(tally: Tally): Promise<string> {
-  if (globSync('guest/test/**/test*.py').length === 0) return 'guest agent: no tests';
-  const child = spawn('/usr/bin/python3', ['-B', '-m', 'unittest', 'discover', '-v', '-b', '-s', 'guest/test'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: guestTimeoutMs,
-    killSignal: 'SIGKILL',
-  });
-  let report = '';
-  child.stderr.on('data', (chunk: Buffer) => (report = `${report}${chunk.toString()}`.slice(-200_000)));
-  const ended = await new Promise<string>((resolve) => {
-    child.once('error', (error) => resolve(error.message));
-    child.once('close', (code, signal) => resolve(code === 0 ? '' : `ended with ${signal ?? `exit code ${code}`}`));
-  });
-  // `name (module.class.name)`, a test's first line of documentation on a line of its own, and the outcome.
-  const skipped = [...report.matchAll(/^(.*\))(?:\n.*)? \.\.\. skipped ['"](.*)['"]$/gm)];
-  for (const [, name, reason] of skipped) tally.skipped.push(`guest/test: ${name}: ${reason}`);
-  const ran = /^Ran (\d+) tests? in ([\d.]+)s$/m.exec(report);
-  if (ended === '' && Number(ran?.[1] ?? 0) > 0) {
-    return `guest agent (Python): ran ${Number(ran?.[1]) - skipped.length} tests, skipped ${skipped.length}, in ${ran?.[2]} s`;
-  }
-  say(indent(report));
-  tally.problems.push(`guest/test: ${ended === '' ? 'no test ran' : ended}`);
-  return 'guest agent (Python): FAILED';
+function count(report: PythonReport, tally: Tally): string {
+  if (report.printed !== '') say(indent(report.printed));
+  tally.skipped.push(...report.skipped);
+  tally.problems.push(...report.problems);
+  return report.line;
 }
 
-function printClosing(tally: Tally, guestLine: string): void {
+function printClosing(tally: Tally, pythonLines: readonly string[]): void {
   const { counts } = tally;
   say('');
-  say(guestLine);
+  for (const line of pythonLines) say(line);
   if (tally.skipped.length > 0) say(`skipped, with the reason of each:`);
   for (const line of tally.skipped) say(`  ${line}`);
   if (tally.problems.length > 0) say('what failed:');
@@ -206,10 +186,11 @@ if (scope !== 'unit' && scope !== 'all') {
 }
 const tally = emptyTally();
 // Python's tests wait more than they work, so they run beside the others.
-const [guestLine] = await Promise.all([runGuestTests(tally), runPart(unitPart, tally)]);
+const [guest, client] = await Promise.all([runGuestTests(), runClientTests(), runPart(unitPart, tally)]);
+const pythonLines = [guest, client].map((report) => count(report, tally));
 if (scope === 'all') {
   await prepareMachines();
   for (const part of machineParts) await runPart(part, tally);
 }
-printClosing(tally, guestLine);
+printClosing(tally, pythonLines);
 process.exitCode = tally.problems.length > 0 || tally.counts.tests === 0 ? 1 : 0;
