@@ -87,15 +87,18 @@ export class TenantStore {
         .selectFrom('tenants')
         .selectAll()
         .where('deleted_at_unix_ms', 'is not', null)
-        .where(({ or, exists, selectFrom }) =>
-          or([
-            exists(
-              selectFrom('sessions')
+        .where((query) =>
+          query.or([
+            query.exists(
+              query
+                .selectFrom('sessions')
                 .select('sessions.id')
                 .whereRef('sessions.tenant', '=', 'tenants.id')
                 .where('sessions.host', '=', host),
             ),
-            exists(selectFrom('api_keys').select('api_keys.id').whereRef('api_keys.tenant', '=', 'tenants.id')),
+            query.exists(
+              query.selectFrom('api_keys').select('api_keys.id').whereRef('api_keys.tenant', '=', 'tenants.id'),
+            ),
           ]),
         )
         .limit(limit)
