@@ -3,11 +3,13 @@
 import type { Accelerator, RuntimeName, Tier } from '@bulkhead/protocol';
 import type { Access, ApiKeys, Idempotency, Tenants } from '../tenants/tenancy.ts';
 import type { CallerSessions } from './caller-sessions.ts';
+import type { CallerPorts } from './caller-ports.ts';
 import type { Connections } from './connections.ts';
 
 export interface Service {
   readonly version: string;
   readonly sessions: CallerSessions;
+  readonly ports: CallerPorts;
   readonly access: Access;
   readonly tenants: Tenants;
   readonly keys: ApiKeys;
