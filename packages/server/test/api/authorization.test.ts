@@ -132,7 +132,8 @@ const entries: Readonly<Record<Operation, Entry>> = {
   readProcessOutput: { arrange: async () => ({ params: { ...(await session()).params, process: 'p1' } }), status: 409 },
   killProcess: { arrange: async () => ({ params: { ...(await session()).params, process: 'p1' } }), status: 409 },
   openTerminal: { arrange: session },
-  exposePort: { arrange: () => withBody(session(), { port: 8000 }), status: 501 },
+  createTerminalToken: { arrange: session },
+  exposePort: { arrange: () => withBody(session(), { port: 8000 }) },
   listPorts: { arrange: session },
   closePort: { arrange: async () => ({ params: { ...(await session()).params, port: makeId('port') } }), status: 404 },
 };
