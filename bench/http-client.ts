@@ -143,4 +143,5 @@ async function moveFile(
   return { uploadMs, downloadMs };
 }
 
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- `bench http` starts it with exactly this
 if (parentPort !== null) parentPort.postMessage(await measure(workerData as HttpClientWork));

@@ -17,6 +17,9 @@ export interface ServerProcess extends AsyncDisposable {
   call(method: string, path: string, asked?: Asked): Promise<Answer>;
 }
 
+/** The first one of a host builds an image and a template. */
+const readyMaxMs = 600_000;
+
 export async function startServerProcess(
   home: string,
   environment: Readonly<Record<string, string>> = {},
@@ -47,7 +50,7 @@ export async function startServerProcess(
   });
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
   void exited.then(() => listening.reject(new Error(`it ended: ${stdout}${stderr}`)));
-  const timer = setTimeout(() => listening.reject(new Error(`it is not ready: ${stdout}${stderr}`)), 60_000);
+  const timer = setTimeout(() => listening.reject(new Error(`it is not ready: ${stdout}${stderr}`)), readyMaxMs);
   await listening.promise.finally(() => clearTimeout(timer));
   const events = stdout
     .trim()
