@@ -3,6 +3,7 @@
 
 import { BulkheadError } from '@bulkhead/protocol';
 import type { FastifyInstance } from 'fastify';
+import { Attachments } from './api/attachments.ts';
 import { CallerPorts } from './api/caller-ports.ts';
 import { CallerSessions } from './api/caller-sessions.ts';
 import { Connections } from './api/connections.ts';
@@ -66,6 +67,8 @@ export interface RunningServer extends AsyncDisposable {
 
 /** What is answered while it stops has this long to arrive. */
 const lastAnswersMs = 1000;
+/** A terminal that is told to end has this long. */
+const detachMs = 5000;
 
 /** Errors: `config_invalid` when it cannot listen there; those of `open`. */
 export async function serve(config: Config, open: OpenServed, options: ServeOptions): Promise<RunningServer> {
@@ -93,14 +96,16 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     new Preparation({ runtime: served.runtime, askStore: () => tenancy.tenants.list({ limit: 1 }), onProgress }),
   );
   const stopping = new AbortController();
-  const connections = new Connections();
-  const ports = opening.use(new ExposedPorts({ sessions }));
-  const addresses = portAddresses({ portsUrl, publicUrl });
   const callerSessions = new CallerSessions({ sessions, stored: keeping.sessions, turns: keeping.turns });
+  const connections = new Connections();
+  const attachments = new Attachments();
+  const ports = opening.use(new ExposedPorts({ sessions }));
+  const addresses = portAddresses(config.server);
   const service: Service = {
     version,
     sessions: callerSessions,
-    ports: new CallerPorts({ sessions: callerSessions, ports, addresses, terminals: new TerminalTokens(systemClock) }),
+    ports: new CallerPorts({ sessions: callerSessions, ports, addresses, terminals: new TerminalTokens() }),
+    attachments,
     access: tenancy.access,
     tenants: tenancy.tenants,
     keys: tenancy.keys,
@@ -121,7 +126,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
       ports,
       addresses,
       countConnection: (tenant) => connections.open(tenant),
-      stopping: stopping.signal,
+      stopping: attachments.closing,
     }),
     checkAnswers,
   });
@@ -138,6 +143,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     app.server.closeIdleConnections();
     const ended = await running.none(drainMs, new AbortController().signal);
     if (!ended) app.log.warn({ turns: running.count }, 'turns are ended that were given time to end');
+    await attachments.close(detachMs);
     await sessions.close();
     stopping.abort();
     await inFlight.none(lastAnswersMs);

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { BulkheadError, type Scope, type TenantId, makeId } from '@bulkhead/protocol';
+import { Attachments } from '../../src/api/attachments.ts';
 import { CallerPorts } from '../../src/api/caller-ports.ts';
 import { CallerSessions } from '../../src/api/caller-sessions.ts';
 import { Connections } from '../../src/api/connections.ts';
@@ -26,8 +27,9 @@ export interface Edge {
   readonly tenant: TenantId;
   /** What `authorization` says who. */
   readonly callers: Map<string, Caller>;
-  readonly stopping: AbortController;
+  readonly attachments: Attachments;
   machine(): FakeMachine;
+  machines(): Iterable<FakeMachine>;
   makeCaller(name: string, caller?: Partial<Caller>): string;
   ask(method: string, path: string, authorization: string, body?: unknown): Promise<Response>;
 }
@@ -62,12 +64,14 @@ export async function openEdge(context: TestContext, options: EdgeOptions = {}):
   const ports = new ExposedPorts({ sessions, clock });
   const addresses = portAddresses();
   const connections = new Connections();
+  const attachments = new Attachments();
   const service: Service = {
     version: '0.0.0',
     tenants: absent,
     keys: absent,
     idempotency: absent,
     connections,
+    attachments,
     sessions: callerSessions,
     ports: new CallerPorts({ sessions: callerSessions, ports, addresses, terminals: new TerminalTokens(clock) }),
     access: {
@@ -87,12 +91,13 @@ export async function openEdge(context: TestContext, options: EdgeOptions = {}):
     ports,
     addresses,
     countConnection: (of) => connections.open(of),
-    stopping: stopping.signal,
+    stopping: attachments.closing,
   });
   const app = await createServer(service, { ports: proxy, checkAnswers: true });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   context.after(async () => {
     stopping.abort();
+    await attachments.close(1000);
     ports[Symbol.dispose]();
     await app.close();
     if (options.sessions === undefined) await sessions.close();
@@ -103,7 +108,8 @@ export async function openEdge(context: TestContext, options: EdgeOptions = {}):
     sessions,
     tenant,
     callers,
-    stopping,
+    attachments,
+    machines: () => runtime.machines.values(),
     machine() {
       const [only] = runtime.machines.values();
       assert.ok(only);

@@ -106,7 +106,11 @@ describe('a terminal', () => {
     const other = await openSession(edge, 'alice');
     const third = connect(edge, `/v1/sessions/${other}/terminal`, 'Bearer alice');
     await once(third.socket, 'open');
-    edge.stopping.abort();
+    await edge.attachments.close(5000);
+    assert.equal(
+      [...edge.machines()].every(({ guest }) => guest.terminals.size === 0),
+      true,
+    );
     assert.deepEqual(await third.closed, { code: 1001, reason: 'server_stopping' });
   });
 

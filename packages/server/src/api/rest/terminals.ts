@@ -63,7 +63,8 @@ export async function mountTerminals(app: FastifyInstance, { service, upgrades }
       const { caller, guest, checkAccess } = terminal;
       try {
         using _counted = service.connections.open(caller.tenant);
-        const { stopping } = service;
+        using _held = service.attachments.hold();
+        const { closing: stopping } = service.attachments;
         await runTerminal(socket, guest, terminal.request, { clock: systemClock, stopping, checkAccess });
       } catch (error) {
         socket.close(1013, BulkheadError.is(error) ? error.code : 'internal');
@@ -81,11 +82,13 @@ async function open(service: Service, request: FastifyRequest): Promise<Opened> 
   const caller = await admit(service, request, session, authorization === undefined ? token : undefined);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it has been parsed by the schema of the table
   const terminal = readQuery(request.raw.url ?? '') as TerminalRequest;
+  await service.sessions.get(caller, session);
   if (!isTerminalRequest(request.raw) || !protocols.includes(terminalProtocol)) {
     throw new BulkheadError('invalid_request', 'A terminal is a WebSocket with a subprotocol.', {
       hint: `Open it with the subprotocol ${terminalProtocol}.`,
     });
   }
+  if (service.attachments.closing.aborted) throw new BulkheadError('server_stopping', 'The server is stopping.');
   const guest = await service.sessions.guest(caller, session);
   // Who came with a header is known by it for as long as it holds; a token has been used.
   const checkAccess = async (): Promise<unknown> =>
