@@ -192,7 +192,7 @@ Sessions are this host's, unless BULKHEAD_URL names a server; then BULKHEAD_API_
       help,
     },
     examples: [
-      ['claude mcp add bulkhead -- bulkhead mcp', 'for Claude Code, with sessions of this host'],
+      ['bulkhead mcp', 'what a client is told to start: claude mcp add bulkhead -- bulkhead mcp'],
       ['BULKHEAD_URL=https://bulkhead.example.com BULKHEAD_API_KEY=… bulkhead mcp', 'for clients that speak no HTTP'],
     ],
   },

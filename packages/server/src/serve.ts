@@ -78,18 +78,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
   const served = opening.use(await open({ keep: true, onTransition: (_before, after) => running.show(after) }));
   const { sessions, keeping, tenancy } = served;
   if (keeping === undefined || tenancy === undefined) throw new TypeError('the service keeps what it does');
-  const {
-    tls: files,
-    peerUrl,
-    logLevel,
-    trustProxy,
-    corsOrigins,
-    host,
-    port,
-    drainMs,
-    portsUrl,
-    publicUrl,
-  } = config.server;
+  const { tls: files, peerUrl, logLevel, trustProxy, corsOrigins, host, port, drainMs } = config.server;
   const tls = files === undefined ? undefined : await readTls(files);
   const first = await tenancy.ensureFirstTenant();
   const preparation = opening.use(
