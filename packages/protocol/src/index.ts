@@ -45,6 +45,7 @@ export {
   contextFates,
   languages,
 } from './turns.ts';
+export { TurnFold, foldTurn } from './turn-fold.ts';
 export { type Role, type Scope, roleNames, roles, scopes } from './scopes.ts';
 export {
   type HttpMethod,
