@@ -64,7 +64,14 @@ export {
   takesIfMatch,
 } from './route.ts';
 export { type Operation, type Routes, routeList, routes } from './routes.ts';
-export { type Labels, type Problem, labelKeySchema, labelsSchema, problemSchema } from './schemas/common.ts';
+export {
+  type Labels,
+  type Problem,
+  labelKeySchema,
+  labelValueSchema,
+  labelsSchema,
+  problemSchema,
+} from './schemas/common.ts';
 export {
   type CommandEvent,
   type CommandResult,

@@ -21,6 +21,7 @@ import type {
 } from '../../guest/guest.ts';
 import { channelError } from './fake-channel.ts';
 import { FakeConnections } from './fake-connections.ts';
+import { FakeProcesses, runFakeProgram } from './fake-processes.ts';
 import { FakeRun } from './fake-run.ts';
 import type { FakeValue } from './fake-script.ts';
 import { FakeTerminal } from './fake-terminal.ts';
@@ -43,6 +44,7 @@ export class FakeGuest implements Guest {
   readonly connections: FakeConnections = new FakeConnections();
   /** Terminals that were opened and have not ended. */
   readonly terminals: Set<FakeTerminal> = new Set();
+  readonly #processes = new FakeProcesses();
   readonly #end = Promise.withResolvers<ChannelEnd>();
   #endedAs: ChannelEnd | undefined;
 
@@ -124,9 +126,7 @@ export class FakeGuest implements Guest {
 
   exec(request: ExecRequest): GuestExec {
     if (request.pty !== undefined) return this.#openTerminal(request);
-    const [command = '', ...rest] = request.argv;
-    const bytes = new TextEncoder().encode(command === 'echo' ? `${rest.join(' ')}\n` : '');
-    const exitCode = command === 'echo' || command === 'true' ? 0 : command === 'false' ? 1 : 127;
+    const { bytes, exitCode } = runFakeProgram(request.argv);
     const failure = this.#endedAs;
     const outcome =
       failure === undefined
@@ -159,24 +159,24 @@ export class FakeGuest implements Guest {
     return this.connections.connect(port);
   }
 
-  startProcess(): Promise<string> {
-    return Promise.reject(new BulkheadError('unsupported', 'The fake runtime has no background processes.'));
+  async startProcess({ argv }: Pick<ExecRequest, 'argv'>): Promise<string> {
+    this.check();
+    return this.#processes.start(argv);
   }
 
   async listProcesses(): Promise<readonly BackgroundProcess[]> {
     this.check();
-    return [];
+    return this.#processes.list();
   }
 
   async *processOutput(process: string): AsyncGenerator<Uint8Array, void, void> {
     this.check();
-    yield* [];
-    throw notFound(process);
+    yield this.#processes.output(process);
   }
 
   async killProcess(process: string): Promise<void> {
     this.check();
-    throw notFound(process);
+    this.#processes.kill(process);
   }
 
   async *readFile(path: string): AsyncGenerator<Uint8Array, void, void> {
@@ -266,6 +266,7 @@ export class FakeGuest implements Guest {
 }
 
 function absolute(path: string): string {
+  if (path === '.') return home;
   return path.startsWith('/') ? path : home + path;
 }
 

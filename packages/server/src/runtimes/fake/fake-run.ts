@@ -1,4 +1,4 @@
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, type MimeBundle } from '@bulkhead/protocol';
 import type { GuestEvent, GuestRun, RunOutcome, RunRequest } from '../../guest/guest.ts';
 import { channelError } from './fake-channel.ts';
 import type { FakeContext, FakeGuest } from './fake-guest.ts';
@@ -145,7 +145,15 @@ export class FakeRun implements GuestRun {
         yield resultEvent({ 'text/plain': '<Figure size 640x480 with 1 Axes>', 'image/png': fakePngBase64 }, 'display');
         return undefined;
       case 'fake.table':
-        yield resultEvent({ 'text/plain': '   a\n0  1', 'text/html': '<table></table>' });
+        yield resultEvent({
+          'text/plain': '   a\n0  1',
+          'text/html': '<table></table>',
+          'application/vnd.bulkhead.table+json': {
+            columns: [{ name: 'a', type: 'int64' }],
+            rows: [[1]],
+            totalRows: 1,
+          },
+        });
         return undefined;
       case 'fake.display':
         yield resultEvent({ 'text/plain': 'y'.repeat(n) }, 'display');
@@ -200,7 +208,7 @@ function textEvent(type: 'stdout' | 'stderr', content: string): GuestEvent {
   return { type, bytes: encoder.encode(content) };
 }
 
-function resultEvent(data: Readonly<Record<string, string>>, type: 'result' | 'display' = 'result'): GuestEvent {
+function resultEvent(data: MimeBundle, type: 'result' | 'display' = 'result'): GuestEvent {
   return { type, data, sizeBytes: JSON.stringify(data).length };
 }
 
