@@ -151,10 +151,10 @@ test('files of a session are served by python -m http.server; 50 MB with flat me
     return { most, digest: hash.digest('hex') };
   };
   await download('warm');
-  const before = process.memoryUsage.rss();
+  const rssBefore = process.memoryUsage.rss();
   const start = performance.now();
   const got = await download('big');
-  const growth = got.most - before;
+  const growth = got.most - rssBefore;
   const seconds = (performance.now() - start) / 1000;
   context.diagnostic(
     `50 MB down in ${seconds.toFixed(2)} s (${(50 / seconds).toFixed(0)} MB/s), memory of client and server + ${(growth / 1_048_576).toFixed(1)} MiB`,

@@ -55,6 +55,7 @@ export const runCommandBody = z
   .meta({
     id: 'RunCommand',
     if: { properties: { stdinEncoding: { const: 'base64' } }, required: ['stdinEncoding'] },
+    // oxlint-disable-next-line unicorn/no-thenable -- a word of JSON schema, in what nobody awaits
     then: { properties: { stdin: { pattern: base64Pattern } } },
   });
 export const commandResultSchema = z

@@ -49,7 +49,10 @@ before(async () => {
 });
 after(() => service[Symbol.asyncDispose]());
 
-async function post(path: string, body: unknown): Promise<{ readonly id: string; readonly name: string }> {
+async function post(
+  path: string,
+  body: unknown,
+): Promise<{ readonly id: string; readonly name: string; readonly process: string }> {
   return expectStatus(await service.call('POST', path, { key: owner.secret, body }), 201);
 }
 async function session(): Promise<Arranged & { readonly params: { readonly session: string } }> {
