@@ -1,6 +1,7 @@
 // `bulkhead serve`: the service, put together. It listens when the store is open, says that it is ready when sessions can be made, and when it is
 // told to stop it lets turns end, puts every session to sleep and goes.
 
+import { Server as HttpsServer } from 'node:https';
 import { BulkheadError } from '@bulkhead/protocol';
 import type { FastifyInstance } from 'fastify';
 import { Attachments } from './api/attachments.ts';
@@ -139,6 +140,8 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     if (!ended) app.log.warn({ turns: running.count }, 'turns are ended that were given time to end');
     await attachments.close(detachMs);
     await sessions.close();
+    // Whoever reads a turn has its end to read yet.
+    await inFlight.none(lastAnswersMs);
     stopping.abort();
     await inFlight.none(lastAnswersMs);
     await opened.disposeAsync();
@@ -168,7 +171,8 @@ function mountsOf({ server }: Config): readonly Mount[] {
 /** Errors: `config_invalid`. */
 async function listen(app: FastifyInstance, host: string, port: number): Promise<string> {
   try {
-    return await app.listen({ host, port, listenTextResolver: () => 'listening' });
+    await app.listen({ host, port, listenTextResolver: () => 'listening' });
+    return urlOf(app);
   } catch (error) {
     const why = errnoOf(error);
     if (why === undefined) throw error;
@@ -178,6 +182,13 @@ async function listen(app: FastifyInstance, host: string, port: number): Promise
       cause: error,
     });
   }
+}
+
+function urlOf({ server }: FastifyInstance): string {
+  const address = server.address();
+  if (typeof address !== 'object' || address === null) throw new TypeError('It listens on no port.');
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return `${server instanceof HttpsServer ? 'https' : 'http'}://${host}:${address.port}`;
 }
 
 function factsOf({ runtime, tier, accelerator, memorySuspend, fork, network }: RuntimeCapabilities): RuntimeFacts {
