@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { parseStrictJson } from '../../src/lib/strict-json.ts';
 
 const bounds = { depthMaxCount: 8, valuesMaxCount: 200 };
@@ -23,8 +23,9 @@ test('what one parser makes of a text is what every other makes of it', () => {
 
 test('a name twice is refused at any depth, however it is written', () => {
   const name = fc.string({ minLength: 1, maxLength: 8, unit: 'grapheme' }).filter((each) => each !== '__proto__');
+  const unit = (text: string, at: number): string => text.charCodeAt(at).toString(16).padStart(4, '0');
   const escaped = (text: string): string =>
-    `"${[...text].map((unit) => [...Array(unit.length).keys()].map((at) => `\\u${unit.charCodeAt(at).toString(16).padStart(4, '0')}`).join('')).join('')}"`;
+    `"${Array.from({ length: text.length }, (_, at) => `\\u${unit(text, at)}`).join('')}"`;
   fc.assert(
     fc.property(name, value, fc.integer({ min: 0, max: 3 }), fc.boolean(), (each, between, depth, isEscaped) => {
       const second = isEscaped ? escaped(each) : JSON.stringify(each);
