@@ -68,8 +68,9 @@ export interface RunningServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** What is answered while it stops has this long to arrive. */
-const lastAnswersMs = 1000;
+/** What is answered while it stops has this long to arrive, first of all the ends of turns; what never ends by itself is told to. */
+const lastEndsMs = 1000;
+const lastAnswersMs = 5000;
 /** A terminal that is told to end has this long. */
 const detachMs = 5000;
 
@@ -141,7 +142,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     await attachments.close(detachMs);
     await sessions.close();
     // Whoever reads a turn has its end to read yet.
-    await inFlight.none(lastAnswersMs);
+    await inFlight.none(lastEndsMs);
     stopping.abort();
     await inFlight.none(lastAnswersMs);
     await opened.disposeAsync();

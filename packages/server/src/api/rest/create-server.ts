@@ -137,10 +137,13 @@ export async function createServer(service: Service, options: ServerOptions = {}
       void reply.header('connection', 'close');
       throw new BulkheadError('server_stopping', 'The server is stopping.', { hint: 'Ask again in a moment.' });
     }
+  });
+  // A question before a question is asked with a method that no route has.
+  if (cors !== undefined) allowOrigins(app, cors);
+  app.addHook('onRequest', async (request, reply) => {
     // Before its body is looked at: a method that no route has may be one that comes with a body, or not.
     if (request.is404) notFoundHandler(request, reply);
   });
-  if (cors !== undefined) allowOrigins(app, cors);
   if (log !== undefined) {
     app.addHook('onResponse', async (request, reply) => request.log.info(answerLine(request, reply), 'answered'));
   }
