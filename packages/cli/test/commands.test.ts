@@ -23,7 +23,7 @@ describe('help', { concurrency: 2 }, () => {
       }
       assert.ok(spec.examples.length > 0);
       for (const [example] of spec.examples) {
-        const own = /bulkhead ([^|<]*)/.exec(example)?.[1] ?? '';
+        const own = /.*\bbulkhead ([^|<]*)/.exec(example)?.[1] ?? '';
         const words = [...own.matchAll(/'([^']*)'|(\S+)/g)].map((match) => match[1] ?? match[2] ?? '');
         assert.equal(words[0], spec.name, example);
         parseCommandLine(spec, words.slice(1));

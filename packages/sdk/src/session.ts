@@ -14,7 +14,7 @@ import {
   BulkheadError,
   parseId,
 } from '@bulkhead/protocol';
-import { untilAborted } from './abort.ts';
+import { throwIfAborted, untilAborted } from './abort.ts';
 import type { Background } from './background.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Commands } from './commands.ts';
@@ -72,19 +72,21 @@ export class Session {
 
   /** Runs code, and tells of it while it runs. An aborted call stops the code. */
   stream(code: string, options: RunOptions = {}): TurnStream {
-    const { signal, idempotencyKey, ...request } = options;
-    const turn = this.#connection.transport
-      .call(
-        'startTurn',
-        { params: { session: this.id }, body: { ...request, code, wait: 'none' } },
-        {
-          ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-          // The turn may have begun: it is waited for, to be cancelled.
-          ...(signal === undefined ? {} : { lastAttempt: signal }),
-        },
-      )
-      .then(({ id }) => id);
-    return this.#follow(turn, 0, signal);
+    const turn = this.#start(code, options).then(({ id }) => id);
+    return this.#follow(turn, 0, options.signal);
+  }
+
+  async #start(code: string, { signal, idempotencyKey, ...request }: RunOptions): Promise<TurnResource> {
+    throwIfAborted(signal);
+    return await this.#connection.transport.call(
+      'startTurn',
+      { params: { session: this.id }, body: { ...request, code, wait: 'none' } },
+      {
+        ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+        // The turn may have begun: it is waited for, to be cancelled.
+        ...(signal === undefined ? {} : { lastAttempt: signal }),
+      },
+    );
   }
 
   /** The events of a turn that was started elsewhere, or before: from the first, or after `after`. An aborted call stops the code; leaving the loop does not. */
@@ -155,6 +157,7 @@ export class Session {
   /** New sessions that begin as copies of it: all of them, or none. Each is terminated when it is disposed. */
   async fork(options: CreateOptions & { readonly count?: number } = {}): Promise<readonly OwnedSession[]> {
     const { count, signal, ...call } = options;
+    throwIfAborted(signal);
     const forking = this.#connection.transport
       .call(
         'forkSession',

@@ -8,6 +8,7 @@ import {
   type SessionResource,
   parseId,
 } from '@bulkhead/protocol';
+import { throwIfAborted } from './abort.ts';
 import type { CallOptions, CreateOptions } from './options.ts';
 import { Pages } from './pages.ts';
 import { type Connection, OwnedSession, Session, released } from './session.ts';
@@ -28,6 +29,7 @@ export class Sessions {
    */
   async create(request: SessionRequest = {}, options: CreateOptions = {}): Promise<OwnedSession> {
     const { signal, ...call } = options;
+    throwIfAborted(signal);
     const { transport, background } = this.#connection;
     const creating = transport
       .call('createSession', { body: request }, { ...call, ...(signal === undefined ? {} : { lastAttempt: signal }) })

@@ -47,14 +47,19 @@ export class TurnStream implements AsyncIterable<TurnEvent> {
   #last: number;
   #fold: TurnFold | undefined;
   #ended = false;
+  /** A signal may outlive many turns. */
+  readonly #unwatch: () => void;
 
   constructor(source: TurnSource) {
     this.#source = source;
     this.#last = source.after;
     this.#fromStart = source.after === 0;
+    const { turn, signal, background } = source;
+    const onAbort = (): void => background.run(this.cancel());
+    signal?.addEventListener('abort', onAbort, { once: true });
+    this.#unwatch = (): void => signal?.removeEventListener('abort', onAbort);
     // Whoever only cancels, or only reads, need not look at this.
-    source.turn.catch(() => undefined);
-    source.signal?.addEventListener('abort', () => source.background.run(this.cancel()), { once: true });
+    turn.catch(() => this.#unwatch());
   }
 
   /** Known when the server has taken the turn. Errors: those of a turn that is refused. */
@@ -161,7 +166,10 @@ export class TurnStream implements AsyncIterable<TurnEvent> {
     this.#last = seq;
     // A newer server may tell more than we know of.
     if (!parsed.success) return undefined;
-    if (parsed.data.type === 'end') this.#ended = true;
+    if (parsed.data.type === 'end') {
+      this.#ended = true;
+      this.#unwatch();
+    }
     return parsed.data;
   }
 }

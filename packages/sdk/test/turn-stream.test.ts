@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { describe, it } from 'node:test';
 import type { TurnEvent } from '@bulkhead/protocol';
 import * as fc from 'fast-check';
@@ -199,6 +200,23 @@ describe('a stream of events', () => {
     await client[Symbol.asyncDispose]();
     assert.deepEqual(service.cancelled, [...service.turns.keys()]);
     assert.equal(service.cancelled.length, 1);
+  });
+
+  it('runs nothing for whoever has given up before, and leaves nothing on a signal that outlives it', async () => {
+    await using setup = await setUp({ script: () => printed(['a']) });
+    const { server, service, client } = setup;
+    const session = await client.sessions.create();
+    const gone = { signal: AbortSignal.abort() };
+    await assert.rejects(session.run('never', gone), { code: 'cancelled' });
+    await assert.rejects(client.sessions.create({}, gone), { code: 'cancelled' });
+    await assert.rejects(session.fork(gone), { code: 'cancelled' });
+    assert.equal(server.calls.length, 1);
+    const { signal } = new AbortController();
+    for (let count = 0; count < 12; count += 1) await session.run('again', { signal });
+    server.fail('startTurn', { kind: 'refuse', code: 'state_conflict' });
+    await assert.rejects(session.run('refused', { signal }), { code: 'state_conflict' });
+    assert.equal(getEventListeners(signal, 'abort').length, 0);
+    assert.equal(service.ran.length, 12);
   });
 
   it('tells of a turn that is refused, in every way to ask', async () => {
