@@ -3,7 +3,7 @@
 
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import type { PortAddresses, PortPlace } from './port-addresses.ts';
-import { readCookies } from './port-request.ts';
+import { readCookies, tokenParameter } from './port-request.ts';
 
 /** What belongs to one connection (RFC 9110, 7.6.1). */
 const hopByHop: ReadonlySet<string> = new Set([
@@ -22,7 +22,8 @@ const hopByHop: ReadonlySet<string> = new Set([
 ]);
 /** A client's `Authorization` is its key for Bulkhead: what is meant for the guest comes by another name. */
 export const guestAuthorizationHeader = 'x-bulkhead-guest-authorization';
-const neverToGuest = /^(?:host|cookie|authorization|forwarded|via|x-real-ip|x-forwarded-.*|x-bulkhead-.*)$/;
+const neverToGuest =
+  /^(?:host|origin|referer|cookie|authorization|forwarded|via|x-real-ip|x-forwarded-.*|x-bulkhead-.*)$/;
 const neverFromGuest =
   /^(?:set-cookie2?|service-worker-allowed|clear-site-data|strict-transport-security|public-key-pins(?:-report-only)?|expect-ct|alt-svc|nel|report-to|reporting-endpoints|www-authenticate|content-security-policy-report-only|origin-agent-cluster|accept-ch|critical-ch|x-bulkhead-.*)$/;
 
@@ -59,6 +60,7 @@ export function toGuestHeaders(request: IncomingMessage, context: PortContext): 
   return {
     ...Object.fromEntries(kept),
     ...(cookies === '' ? {} : { cookie: cookies }),
+    ...pageHeaders(request, context),
     ...(authorization === undefined ? {} : { authorization: String(authorization) }),
     ...(headers['transfer-encoding'] === undefined ? {} : { 'transfer-encoding': 'chunked' }),
     host: `localhost:${port}`,
@@ -68,6 +70,24 @@ export function toGuestHeaders(request: IncomingMessage, context: PortContext): 
     'x-forwarded-proto': isTls ? 'https' : 'http',
     ...(place.prefix === '' ? {} : { 'x-forwarded-prefix': place.prefix }),
   };
+}
+
+/**
+ * Where a page says that it is from. Servers compare that with their own name, which to them is localhost: what is on the port's own host is
+ * theirs, and what is not is told as it came.
+ */
+function pageHeaders({ headers }: IncomingMessage, { place, port }: PortContext): OutgoingHttpHeaders {
+  const { origin, referer, host } = headers;
+  const isOwn = (url: string): boolean => URL.canParse(url) && new URL(url).host === host?.toLowerCase();
+  const local = `http://localhost:${port}`;
+  const told: OutgoingHttpHeaders = {};
+  if (origin !== undefined) told['origin'] = isOwn(origin) ? local : origin;
+  if (referer === undefined || referer.includes(tokenParameter)) return told;
+  if (!isOwn(referer)) return { ...told, referer };
+  const { pathname, search } = new URL(referer);
+  const isBelow = pathname.startsWith(`${place.prefix}/`);
+  // A page of another port that shares the host is none of the guest's business.
+  return isBelow ? { ...told, referer: `${local}${pathname.slice(place.prefix.length)}${search}` } : told;
 }
 
 function cookiesForGuest(header: string | undefined, kind: PortAddresses['kind']): string {

@@ -77,6 +77,23 @@ describe('a request for a port', () => {
     assert.equal(harness.machine().guest.connections.count, 0);
   });
 
+  test('tells a server of its own pages as if they were on localhost, and of no other port', async (context) => {
+    const harness = await openEcho(context);
+    const own = `http://127.0.0.1:${harness.port}`;
+    const told = async (headers: Record<string, string>): Promise<readonly unknown[]> => {
+      const { body } = await ask(harness, `${harness.path}/`, { ...harness.auth, ...headers });
+      const echo: Echo = JSON.parse(body);
+      return [echo.headers.origin, echo.headers.referer];
+    };
+    const local = `http://localhost:${guestPort}`;
+    assert.deepEqual(await told({ origin: own, referer: `${own}${harness.path}/a?b` }), [local, `${local}/a?b`]);
+    assert.deepEqual(await told({ referer: `${own}/p/${makeId('port')}/secret` }), [undefined, undefined]);
+    assert.deepEqual(await told({ referer: `${own}${harness.path}/?bulkhead_token=x` }), [undefined, undefined]);
+    const other = 'https://example.com';
+    assert.deepEqual(await told({ origin: other, referer: `${other}/x` }), [other, `${other}/x`]);
+    assert.deepEqual(await told({ origin: 'null', referer: 'nonsense' }), ['null', 'nonsense']);
+  });
+
   test('streams both ways, with memory that does not grow, and what it carries arrives as it was', async (context) => {
     const harness = await openPortHarness(context);
     const { path, auth } = expose(harness);
