@@ -69,7 +69,7 @@ export type IssuedKey = z.infer<typeof issuedKeySchema>;
 export const keyParams = z.object({ tenant: idSchema('tenant'), key: idSchema('key') });
 export const createKeyBody = z
   .strictObject({
-    name: z.string().min(1).max(128),
+    name: z.string().regex(/^[^\u0000-\u001f\u007f-\u009f]{1,128}$/u),
     subject: subjectSchema.exactOptional().meta({ description: 'The caller’s own when none is given.' }),
     role: z.enum(roleNames).exactOptional(),
     scopes: z
