@@ -3,6 +3,7 @@
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { preparePython, runProgram } from './python-environment.ts';
+import { runSchemathesis } from './schemathesis-run.ts';
 
 export interface PythonReport {
   /** For the summary. */
@@ -71,4 +72,22 @@ export async function runClientTests(): Promise<PythonReport> {
     problems: [],
     printed: '',
   };
+}
+
+/** A short run of schemathesis; `script/schemathesis` is the long one. */
+export async function runSchemathesisTests(): Promise<PythonReport> {
+  const name = 'schemathesis';
+  try {
+    const { problems, report, summary } = await runSchemathesis({
+      requests: 60,
+      seconds: 40,
+      seed: 1,
+      examples: 8,
+      phases: 'fuzzing',
+    });
+    if (problems.length > 0) return failed(name, problems.join('; '), report);
+    return { line: summary, skipped: [], problems: [], printed: '' };
+  } catch (error) {
+    return failed(name, 'it could not be run', error instanceof Error ? error.message : String(error));
+  }
 }

@@ -9,7 +9,7 @@ import { availableParallelism } from 'node:os';
 import { relative } from 'node:path';
 import { run } from 'node:test';
 import { inspect } from 'node:util';
-import { type PythonReport, runClientTests, runGuestTests } from './python-tests.ts';
+import { type PythonReport, runClientTests, runGuestTests, runSchemathesisTests } from './python-tests.ts';
 
 interface Part {
   readonly name: string;
@@ -188,8 +188,9 @@ if (scope !== 'unit' && scope !== 'all') {
 }
 const tally = emptyTally();
 // Python's tests wait more than they work, so they run beside the others.
-const [guest, client] = await Promise.all([runGuestTests(), runClientTests(), runPart(unitPart, tally)]);
-const pythonLines = [guest, client].map((report) => count(report, tally));
+const ofClient = async (): Promise<readonly PythonReport[]> => [await runClientTests(), await runSchemathesisTests()];
+const [guest, client] = await Promise.all([runGuestTests(), ofClient(), runPart(unitPart, tally)]);
+const pythonLines = [guest, ...client].map((report) => count(report, tally));
 if (scope === 'all') {
   await prepareMachines();
   for (const part of machineParts) await runPart(part, tally);

@@ -8,7 +8,7 @@ import { startFakeServer } from './fake-server.ts';
 import { preparePython, runProgram } from './python-environment.ts';
 
 export interface SchemathesisOptions {
-  /** At least so many have to be sent. */
+  /** At least so many have to be sent; in a thousand or more, each route has to have been asked for, and to have succeeded. */
   readonly requests: number;
   readonly seconds: number;
   readonly seed: number;
@@ -44,6 +44,7 @@ const neverSucceed = new Set([
   ...skipped,
 ]);
 const graceMs = 120_000;
+const thorough = 1000;
 
 const sum = (counts: Readonly<Record<string, number>>): number =>
   Object.values(counts).reduce((total, count) => total + count, 0);
@@ -110,8 +111,8 @@ function judge(counts: Counts, problem: string, report: string, requests: number
       ...(problem === '' ? [] : [`schemathesis ${problem}`]),
       ...(faults.length === 0 ? [] : [`faults of the server: ${faults.join(', ')}`]),
       ...(asked < requests ? [`only ${asked} requests were sent, not ${requests}`] : []),
-      ...(neverAsked.length === 0 ? [] : [`never asked: ${neverAsked.join(', ')}`]),
-      ...(neverAnswered.length === 0 ? [] : [`never succeeded: ${neverAnswered.join(', ')}`]),
+      ...(requests < thorough || neverAsked.length === 0 ? [] : [`never asked: ${neverAsked.join(', ')}`]),
+      ...(requests < thorough || neverAnswered.length === 0 ? [] : [`never succeeded: ${neverAnswered.join(', ')}`]),
     ],
     report,
     summary: `schemathesis: ${asked} requests over ${Object.keys(counts.asked).length} routes, ${sum(counts.answered)} succeeded, ${faults.length === 0 ? 'no' : faults.join(', ')} faults of the server`,

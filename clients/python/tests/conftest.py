@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from live_server import LiveServer, live_server
 from scripted_server import ScriptedServer
 
 from bulkhead import AsyncBulkhead, Bulkhead, RetryPolicy
@@ -97,6 +98,12 @@ def connect(
             return stack.enter_context(Waiting(portal, portal.call(start)))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with live_server(tmp_path_factory.mktemp("serve")) as running:
+        yield running
 
 
 @pytest.fixture

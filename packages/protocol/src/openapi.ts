@@ -129,7 +129,8 @@ const bytes: JsonSchema = { type: 'string', format: 'binary' };
 function bodyOf(route: RouteSpec, components: SchemaComponents): OpenApiOperation['requestBody'] {
   const { body } = route;
   if (body === undefined) return undefined;
-  if (body === 'bytes') return { required: true, content: { 'application/octet-stream': { schema: bytes } } };
+  // No bytes are an empty file.
+  if (body === 'bytes') return { required: false, content: { 'application/octet-stream': { schema: bytes } } };
   return { required: true, content: { 'application/json': { schema: components.describe(body, 'input') } } };
 }
 

@@ -65,10 +65,10 @@ export type Problem = z.infer<typeof problemSchema>;
 
 /** Labels are the caller's own; they are searched for, never interpreted. */
 export const labelKeySchema = z.string().regex(/^[a-z0-9][a-z0-9._/-]{0,62}$/);
-/** Text of one line. Counted in characters, as in the JSON schema: the flag has it so. */
-export const labelValueSchema = z
-  .string()
-  .regex(new RegExp(`^[^\\u0000-\\u001f\\u007f-\\u009f]{0,${limits.labelValueMaxLength}}$`, 'u'));
+/** Text without control characters. Counted in characters, as in the JSON schema: the flag has it so. */
+export const lineSchema = (minLength: number, maxLength: number): z.ZodString =>
+  z.string().regex(new RegExp(`^[^\\u0000-\\u001f\\u007f-\\u009f]{${minLength},${maxLength}}$`, 'u'));
+export const labelValueSchema: z.ZodString = lineSchema(0, limits.labelValueMaxLength);
 export const labelsSchema = z
   .record(labelKeySchema, labelValueSchema)
   .refine((labels) => Object.keys(labels).length <= limits.labelsMaxCount, {

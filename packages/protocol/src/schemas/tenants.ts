@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { idSchema } from '../ids.ts';
 import { limits } from '../limits.ts';
 import { roleNames, scopes } from '../scopes.ts';
-import { pageOf, pageQuery, timeSchema } from './common.ts';
+import { lineSchema, pageOf, pageQuery, timeSchema } from './common.ts';
 import { tierSchema } from './sessions.ts';
 
 const quota = (description: string): z.ZodInt => z.int().min(0).max(limits.quotaMaximum).meta({ description });
@@ -69,7 +69,7 @@ export type IssuedKey = z.infer<typeof issuedKeySchema>;
 export const keyParams = z.object({ tenant: idSchema('tenant'), key: idSchema('key') });
 export const createKeyBody = z
   .strictObject({
-    name: z.string().min(1).max(128),
+    name: lineSchema(1, 128),
     subject: subjectSchema.exactOptional().meta({ description: 'The caller’s own when none is given.' }),
     role: z.enum(roleNames).exactOptional(),
     scopes: z

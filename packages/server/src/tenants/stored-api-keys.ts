@@ -16,7 +16,7 @@ export interface StoredApiKeysOptions {
 
 /** Of one tenant, that can be used. */
 const keysMaxCount = 200;
-const nameMaxLength = 128;
+const namePattern = /^\P{Cc}{1,128}$/u;
 const subjectPattern = /^[\x21-\x7e]+$/;
 
 export class StoredApiKeys implements ApiKeys {
@@ -94,7 +94,7 @@ export class StoredApiKeys implements ApiKeys {
 }
 
 function findProblem({ name, subject }: { readonly name: string; readonly subject: string }): string | undefined {
-  const isName = name.length >= 1 && name.length <= nameMaxLength && name.isWellFormed() && !/\p{Cc}/u.test(name);
+  const isName = namePattern.test(name) && name.isWellFormed();
   if (!isName) return 'name';
   return subject.length <= limits.subjectMaxLength && subjectPattern.test(subject) ? undefined : 'subject';
 }

@@ -64,6 +64,7 @@ export class FakeGuest implements Guest {
       this.contexts.set(key, { ...context, variables: new Map(context.variables) });
     }
     for (const [path, bytes] of from.files) this.files.set(path, bytes);
+    this.#processes.copy(from.#processes);
   }
 
   get endedAs(): ChannelEnd | undefined {

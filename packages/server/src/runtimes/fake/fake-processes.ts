@@ -24,6 +24,11 @@ const killed = 9;
 export class FakeProcesses {
   readonly #processes = new Map<string, FakeProcess>();
 
+  /** Begins with what another has. */
+  copy(from: FakeProcesses): void {
+    for (const [name, process] of from.#processes) this.#processes.set(name, { ...process });
+  }
+
   start(argv: readonly string[]): string {
     if (this.#processes.size >= limits.backgroundProcessesMaxCount) {
       throw new BulkheadError('limit_exceeded', 'There are too many background processes.');
