@@ -146,7 +146,7 @@ test('the guest can end its whole machine; the turn, the session and nobody else
   assert.ok(machine !== undefined);
   const running = session.startTurn({ code: 'import time; time.sleep(60)' });
   // Guest code is an ordinary user and has no such right; a guest kernel that has been taken over does it to itself.
-  const { findMachines } = await import('../../packages/server/src/runtimes/qemu/machine-name.ts');
+  const { findMachines } = await import('../../packages/server/src/runtimes/machine-name.ts');
   for (const { pid } of findMachines().filter(({ id }) => id === machine.id)) process.kill(pid, 'SIGKILL');
   const result = await running.result;
   assert.equal(result.error?.code, 'machine_lost');

@@ -2,11 +2,14 @@
 
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BulkheadError, type SizeName, type TenantId, type Tier, limits } from '@bulkhead/protocol';
+import { BulkheadError, type SizeName, type TenantId, type Tier } from '@bulkhead/protocol';
 import { buildImage } from '../../images/image-build.ts';
 import type { Image } from '../../images/image.ts';
-import { errnoOf } from '../../lib/errno.ts';
 import { isOwnerAlive } from '../../lib/owner.ts';
+import { checkRoom, readRoom } from '../admission.ts';
+import { type CgroupRoot, openCgroups, sweepGroups } from '../cgroups.ts';
+import { launchInTime } from '../launch-in-time.ts';
+import { type FoundMachine, findMachines, killProcess } from '../machine-name.ts';
 import type {
   LaunchSpec,
   MachineRecord,
@@ -18,15 +21,13 @@ import type {
   SpareMachine,
   SpareSpec,
 } from '../runtime.ts';
+import { ConfirmedSpare, rehearse } from '../spare.ts';
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
-import { checkRoom, readRoom } from './admission.ts';
-import { type CgroupRoot, endGroup, listGroups, openCgroups } from './cgroups.ts';
 import { type JailOptions, kvmAccess } from './jail.ts';
-import { findMachines, killProcess } from './machine-name.ts';
+
 import { type LaunchHost, type LaunchOrder, launchMachine } from './qemu-launch.ts';
 import type { QemuMachine } from './qemu-machine.ts';
 import type { Qemu } from './qemu-program.ts';
-import { QemuSpare, rehearse } from './qemu-spare.ts';
 import { SnapshotWorker } from './snapshot-worker.ts';
 import { TenantMemories, loadTemplateMemory } from './template-memory.ts';
 import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
@@ -187,7 +188,7 @@ export class QemuRuntime implements Runtime {
   async launchSpare(spec: SpareSpec, options: { readonly signal?: AbortSignal } = {}): Promise<SpareMachine> {
     const machine = await this.#launch(spec, options, {});
     await launchInTime(options.signal, (signal) => rehearse(machine, signal));
-    return new QemuSpare(machine, spec);
+    return new ConfirmedSpare(machine, spec);
   }
 
   async #launch(
@@ -221,23 +222,17 @@ export class QemuRuntime implements Runtime {
 
   /** A process keeps the name of its launch: whose a machine of ours has become since then we know ourselves. */
   async list(): Promise<readonly MachineRecord[]> {
-    const byId = new Map(findMachines().map(({ id, tenant, session }) => [id, { id, tenant, session }]));
+    const byId = new Map(findVmms().map(({ id, tenant, session }) => [id, { id, tenant, session }]));
     for (const machine of this.#machines) if (byId.has(machine.id)) byId.set(machine.id, machine.record);
     return [...byId.values()];
   }
 
   async sweep(): Promise<readonly string[]> {
     const removed: string[] = [];
-    for (const { id, pid, owned } of findMachines()) {
+    for (const { id, pid, owned } of findVmms()) {
       if (!owned && killProcess(pid)) removed.push(`process ${pid} of ${id}`);
     }
-    if (this.#cgroups !== undefined) {
-      for (const name of await listGroups(this.#cgroups)) {
-        if (isOwnerAlive(name)) continue;
-        await endGroup(this.#cgroups, name);
-        removed.push(`control group ${name}`);
-      }
-    }
+    if (this.#cgroups !== undefined) removed.push(...(await sweepGroups(this.#cgroups)));
     const scratchDir = join(this.#options.cacheDir, 'scratch');
     for (const name of await readdir(scratchDir).catch(() => [])) {
       if (isOwnerAlive(name)) continue;
@@ -263,35 +258,6 @@ function tierOf(accelerator: string): Tier {
   return accelerator === 'kvm' ? 'vm-kvm' : 'vm-emulated';
 }
 
-/** A launch, or a part of one, that is given up when its caller does or when it takes too long; its failure is described. */
-async function launchInTime<T>(given: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
-  const signal = given === undefined ? timeout : AbortSignal.any([given, timeout]);
-  try {
-    signal.throwIfAborted();
-    return await work(signal);
-  } catch (error) {
-    throw describeLaunchFailure(error, given, timeout);
-  }
-}
-
-function describeLaunchFailure(error: unknown, signal: AbortSignal | undefined, timeout: AbortSignal): BulkheadError {
-  if (signal?.aborted === true) return new BulkheadError('cancelled', 'The launch was cancelled.', { cause: error });
-  if (timeout.aborted) {
-    const message = `The machine was not ready within ${limits.launchTimeoutMs / 1000} s.`;
-    return new BulkheadError('launch_timeout', message, {
-      hint: 'Try again when the host is less busy.',
-      cause: error,
-    });
-  }
-  if (errnoOf(error) === 'ENOSPC') {
-    return new BulkheadError('disk_full', 'There is no space for the scratch disk.', { cause: error });
-  }
-  // A snapshot that is refused says so itself.
-  if (BulkheadError.is(error) && error.code.startsWith('snapshot_')) return error;
-  const detail = error instanceof Error ? error.message : String(error);
-  return new BulkheadError('launch_failed', `The machine could not be launched: ${detail}`, {
-    hint: 'Run `bulkhead doctor` to see what this host lacks.',
-    cause: error,
-  });
+function findVmms(): FoundMachine[] {
+  return findMachines().filter(({ form }) => form === 'vmm');
 }
