@@ -1,6 +1,7 @@
 """The zygote: a root-owned Python with everything imported, which forks a worker for each Python context.
 
-It runs no user code and reads nothing from a worker. Its children are reaped only when the agent says so (zygote_client.py).
+It runs no user code and reads nothing from a worker. Its children are reaped only when the agent says so (zygote_client.py). Where a fork would
+double its memory instead of sharing it, it becomes the worker itself, once.
 """
 
 import gc
@@ -49,6 +50,9 @@ def serve(descriptor, surroundings):
             words = message.decode("ascii").split()
             if words[0] == "R":
                 os.waitpid(children.pop(int(words[1]))[0], 0)
+            elif words[0] == "B":
+                agent.close()
+                python_worker.serve(shell, surroundings, words[1], *descriptors)
             elif words[0] == "F":
                 _fork(agent, surroundings, shell, children, int(words[1]), words[2], descriptors)
 

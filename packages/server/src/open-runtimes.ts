@@ -18,8 +18,12 @@ export interface OpenedRuntimes extends AsyncDisposable {
 type Opener = (config: Config) => Promise<Runtime>;
 
 /** In the order of preference. What is heavy is loaded when it is opened. */
-const openers: Readonly<Partial<Record<RuntimeName, Opener>>> = {
+const openers: Readonly<Record<RuntimeName, Opener>> = {
   qemu: openQemuRuntime,
+  gvisor: async (config) => {
+    const { createGvisorRuntime } = await import('./runtimes/gvisor/gvisor-runtime.ts');
+    return await createGvisorRuntime(config);
+  },
   fake: async () => {
     const { FakeRuntime } = await import('./runtimes/fake/fake-runtime.ts');
     return new FakeRuntime();
@@ -27,7 +31,7 @@ const openers: Readonly<Partial<Record<RuntimeName, Opener>>> = {
 };
 /** What each setting opens, in the order of preference: `auto` never the fake one. */
 const selections: Readonly<Record<Config['runtime'], readonly RuntimeName[]>> = {
-  auto: ['qemu'],
+  auto: ['qemu', 'gvisor'],
   qemu: ['qemu'],
   gvisor: ['gvisor'],
   fake: ['fake'],
@@ -41,7 +45,7 @@ export async function openRuntimes(config: Config): Promise<OpenedRuntimes> {
   const tried = await Promise.all(
     names.map(async (name) => {
       try {
-        return opening.use(await open(name, config));
+        return opening.use(await openers[name](config));
       } catch (error) {
         if (!BulkheadError.is(error, 'host_unsupported') || names.length === 1) throw error;
         absences.push({ runtime: name, why: error.message });
@@ -61,12 +65,6 @@ export async function openRuntimes(config: Config): Promise<OpenedRuntimes> {
   }
   const opened = opening.move();
   return { all, absences, first, [Symbol.asyncDispose]: () => opened.disposeAsync() };
-}
-
-async function open(name: RuntimeName, config: Config): Promise<Runtime> {
-  const opener = openers[name];
-  if (opener === undefined) throw new BulkheadError('host_unsupported', `There is no runtime ${name}.`);
-  return await opener(config);
 }
 
 /** QEMU takes as long to say its version as we take to load what drives it. */

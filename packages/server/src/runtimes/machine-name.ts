@@ -17,6 +17,8 @@ export type NameForm = keyof typeof separators;
 export interface FoundMachine extends MachineRecord {
   readonly form: NameForm;
   readonly pid: number;
+  /** The first word of its command line. */
+  readonly program: string;
   /** Whether the process that launched it still runs. */
   readonly owned: boolean;
 }
@@ -38,7 +40,7 @@ export function machineName({ id, session, tenant }: MachineRecord, form: NameFo
 }
 
 /** Whose a name is; undefined for one that is not a machine's. */
-export function parseMachineName(name: string): Omit<FoundMachine, 'pid'> | undefined {
+export function parseMachineName(name: string): Omit<FoundMachine, 'pid' | 'program'> | undefined {
   const form = name.startsWith('bulkhead:') ? 'vmm' : 'container';
   const [prefix, machine = '', session = '', tenant = '', owner = ''] = name.split(separators[form]);
   const id = parseId('machine', machine);
@@ -64,11 +66,10 @@ export function findMachines(): FoundMachine[] {
   const found: FoundMachine[] = [];
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue;
-    const names = commandLine(entry)
-      .split('\0')
-      .flatMap((word) => nameInWord.exec(word)?.[1] ?? []);
+    const words = commandLine(entry).split('\0');
+    const names = words.flatMap((word) => nameInWord.exec(word)?.[1] ?? []);
     const parsed = names.map(parseMachineName).find((name) => name !== undefined);
-    if (parsed !== undefined) found.push({ ...parsed, pid: Number(entry) });
+    if (parsed !== undefined) found.push({ ...parsed, pid: Number(entry), program: words[0] ?? '' });
   }
   return found;
 }
