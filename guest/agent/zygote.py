@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import socket
+import sys
 
 from . import python_worker
 from .shell import warm_shell
@@ -52,9 +53,17 @@ def serve(descriptor, surroundings):
                 os.waitpid(children.pop(int(words[1]))[0], 0)
             elif words[0] == "B":
                 agent.close()
+                _close_fonts()
                 python_worker.serve(shell, surroundings, words[1], *descriptors)
             elif words[0] == "F":
                 _fork(agent, surroundings, shell, children, int(words[1]), words[2], descriptors)
+
+
+def _close_fonts():
+    """A worker closes every file that it did not open itself; after a fork Matplotlib forgets its fonts by itself."""
+    fonts = sys.modules.get("matplotlib.font_manager")
+    if fonts is not None:
+        fonts._get_font.cache_clear()
 
 
 def _tell_exits(agent, children):

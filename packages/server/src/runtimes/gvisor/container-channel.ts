@@ -10,6 +10,7 @@ interface Ends {
 
 export class ContainerChannel extends Duplex {
   #ends: Ends | undefined;
+  #detached: Ends | undefined;
   /** A write that waits for a container. */
   #waiting: (() => void) | undefined;
 
@@ -31,14 +32,24 @@ export class ContainerChannel extends Duplex {
       // The end of the output says it; a channel that breaks is one that ended.
       stream.on('error', () => current() && this.push(null));
     }
+    this.#go();
+  }
+
+  /** The container behind it is about to end, and another will take its place: `attach`. Should it live on, `reattach`. */
+  detach(): void {
+    this.#detached = this.#ends;
+    this.#ends = undefined;
+  }
+
+  reattach(): void {
+    this.#ends ??= this.#detached;
+    this.#go();
+  }
+
+  #go(): void {
     const waiting = this.#waiting;
     this.#waiting = undefined;
     waiting?.();
-  }
-
-  /** The container behind it is about to end, and another will take its place. */
-  detach(): void {
-    this.#ends = undefined;
   }
 
   override _read(): void {
@@ -54,9 +65,12 @@ export class ContainerChannel extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.#ends?.input.destroy();
-    this.#ends?.output.destroy();
+    for (const ends of [this.#ends, this.#detached]) {
+      ends?.input.destroy();
+      ends?.output.destroy();
+    }
     this.#ends = undefined;
+    this.#detached = undefined;
     done(error);
   }
 }

@@ -3,7 +3,7 @@
 
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type MachineId, makeId, sizes } from '@bulkhead/protocol';
+import { type MachineId, limits, makeId, sizes } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
 import { ownerMark } from '../../lib/owner.ts';
 import { type CgroupRoot, makeGroup, removeGroup } from '../cgroups.ts';
@@ -87,7 +87,8 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   undo.defer(() => sandbox.kill());
   const spawnedMs = performance.now() - started;
   const channel = new ContainerChannel(sandbox);
-  const guest = undo.use(openGuest(channel));
+  // The identity is sent before the container runs: what it waits for is the launch, which has a limit of its own.
+  const guest = undo.use(openGuest(channel, { identifyTimeoutMs: 2 * limits.launchTimeoutMs }));
   const died = sandbox.exited.then((words): never => {
     throw new Error(`runsc ended before the machine was confirmed (${words})`);
   });

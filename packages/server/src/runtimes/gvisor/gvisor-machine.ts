@@ -61,6 +61,7 @@ export class GvisorMachine implements ClaimableMachine {
   #sandboxes = 1;
   /** What was written, while the machine stands still. */
   #image: ImageFolder | undefined;
+  #standsStill = false;
   #ending: Promise<void> | undefined;
 
   constructor(parts: GvisorMachineParts) {
@@ -99,7 +100,7 @@ export class GvisorMachine implements ClaimableMachine {
   }
 
   get hostPids(): readonly number[] {
-    return this.#image === undefined ? this.#sandbox.pids() : [];
+    return this.#standsStill ? [] : this.#sandbox.pids();
   }
 
   async becomeOf(spec: LaunchSpec, signal?: AbortSignal): Promise<void> {
@@ -126,10 +127,12 @@ export class GvisorMachine implements ClaimableMachine {
       const image = undo.use(await ImageFolder.make());
       const { runscPid } = this.#sandbox;
       if (runscPid === undefined) throw new Error('runsc is gone');
+      // It ends by being written: that is no crash, and the channel waits for the next.
+      this.#standsStill = true;
+      channel.detach();
       await checkpoint({ ...host, stateDir: this.#stateDir, id: place.id, runscPid, folder: image.path });
       undo.move();
       this.#image = image;
-      channel.detach();
       await this.#sandbox.kill();
       const { imagePath } = image;
       const job = {
@@ -158,7 +161,12 @@ export class GvisorMachine implements ClaimableMachine {
 
   async resume(): Promise<void> {
     const image = this.#image;
-    if (image !== undefined) {
+    this.#standsStill = false;
+    if (image === undefined) {
+      // It was not written, and runs on, or it is gone.
+      this.#parts.channel.reattach();
+      void this.#watch(this.#sandbox);
+    } else {
       const { host, place, channel } = this.#parts;
       if (this.#ending !== undefined) throw new BulkheadError('machine_lost', 'The machine has ended.');
       this.#stateDir = join(place.directory, `state-${this.#sandboxes++}`);
@@ -205,7 +213,7 @@ export class GvisorMachine implements ClaimableMachine {
     const words = await sandbox.exited;
     // What runs in the machine learns of its end from the channel, which closes by itself when the process is gone.
     await Promise.race([this.guest.ended, delay(lastWordsMs)]);
-    if (this.#sandbox === sandbox && this.#image === undefined) await this.destroy('crashed', words);
+    if (this.#sandbox === sandbox && !this.#standsStill) await this.destroy('crashed', words);
   }
 
   async #watchChannel(): Promise<void> {
