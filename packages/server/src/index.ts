@@ -19,13 +19,20 @@ export type { Doctor } from './doctor/doctor.ts';
 export type { CheckStatus, HostCheck, HostReport } from './doctor/host-report.ts';
 export type { ExecRequest, FileEntry, FileStat, Guest, GuestExec } from './guest/guest.ts';
 export { type Clock, systemClock } from './lib/clock.ts';
+export { type OpenedRuntimes, openRuntimes } from './open-runtimes.ts';
 export type {
   LaunchSpec,
   LaunchTimings,
   Machine,
   MachineExit,
+  MachineRecord,
+  RestoreOptions,
   Runtime,
   RuntimeCapabilities,
+  SnapshotFacts,
+  SnapshotSource,
+  SnapshotTarget,
+  SpareMachine,
 } from './runtimes/runtime.ts';
 export type { Keeping } from './keep-sessions.ts';
 export type { Absence, Candidate, Minima, Plan } from './placement/place.ts';

@@ -21,6 +21,10 @@ export interface RuntimeCapabilities {
   /** What the tier may turn out to be, once the runtime has tried. */
   readonly possibleTier: Tier;
   readonly accelerator: Accelerator;
+  /** Whether its machines run code in a system of their own; the fake one plays that they do. */
+  readonly runsCode: boolean;
+  /** What lies behind the files of a session: a disk of the host, or the machine's share of its memory, which is smaller. */
+  readonly scratch: 'disk' | 'memory' | 'none';
   readonly memorySuspend: boolean;
   readonly fork: boolean;
   /** Whose a machine may become that was launched for nobody: any tenant's, or that tenant's whose copy of the template it came from. */

@@ -9,6 +9,7 @@ const packageRules: Readonly<Record<string, readonly string[]>> = {
   sdk: ['protocol'],
   server: ['protocol'],
   cli: ['protocol', 'sdk', 'server'],
+  conformance: ['protocol', 'server'],
 };
 
 /** The entries of packages beside their first. */

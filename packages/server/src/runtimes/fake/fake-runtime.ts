@@ -66,6 +66,8 @@ export class FakeRuntime implements Runtime {
       tier,
       possibleTier,
       accelerator: 'none',
+      runsCode: false,
+      scratch: 'none',
       memorySuspend: true,
       fork: true,
       spares: 'per-tenant',

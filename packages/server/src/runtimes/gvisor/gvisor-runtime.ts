@@ -4,7 +4,7 @@
 import { BulkheadError, type SizeName } from '@bulkhead/protocol';
 import { buildImage } from '../../images/image-build.ts';
 import type { Image } from '../../images/image.ts';
-import { checkRoom, readRoom } from '../admission.ts';
+import { type HostRoom, checkRoom, readRoom } from '../admission.ts';
 import { type CgroupRoot, openCgroups, sweepGroups } from '../cgroups.ts';
 import { JobThread } from '../job-thread.ts';
 import { launchInTime } from '../launch-in-time.ts';
@@ -34,6 +34,8 @@ import { join } from 'node:path';
 export interface GvisorRuntimeOptions {
   readonly cacheDir: string;
   readonly recipeDir?: string;
+  /** How much room the host has; a test says how much. */
+  readonly readRoom?: (directory: string) => Promise<HostRoom>;
 }
 
 /** Opens the runtime, having run a container once to see that it can. Errors: `host_unsupported`. */
@@ -65,6 +67,8 @@ export class GvisorRuntime implements Runtime {
       tier: 'user-kernel',
       possibleTier: 'user-kernel',
       accelerator: platform,
+      runsCode: true,
+      scratch: 'memory',
       memorySuspend: true,
       fork: true,
       // A copy of a template shares no page with another.
@@ -137,7 +141,7 @@ export class GvisorRuntime implements Runtime {
   ): Promise<GvisorMachine> {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const template = await this.#prepare(spec.size, options);
-    checkRoom(await readRoom(this.#options.cacheDir), spec.size);
+    checkRoom(await (this.#options.readRoom ?? readRoom)(this.#options.cacheDir), spec.size);
     const started = performance.now();
     const machine = await launchInTime(options.signal, (signal) =>
       launchMachine(this.#host, { spec, template, ...content, started, signal }),

@@ -6,7 +6,7 @@ import { BulkheadError, type SizeName, type TenantId, type Tier } from '@bulkhea
 import { buildImage } from '../../images/image-build.ts';
 import type { Image } from '../../images/image.ts';
 import { isOwnerAlive } from '../../lib/owner.ts';
-import { checkRoom, readRoom } from '../admission.ts';
+import { type HostRoom, checkRoom, readRoom } from '../admission.ts';
 import { type CgroupRoot, openCgroups, sweepGroups } from '../cgroups.ts';
 import { launchInTime } from '../launch-in-time.ts';
 import { type FoundMachine, findMachines, killProcess } from '../machine-name.ts';
@@ -40,6 +40,8 @@ export interface QemuRuntimeOptions {
   /** Whether tenants may share the pages of one template; they are a side channel, so the default elsewhere is no. */
   readonly shareTemplatePages: boolean;
   readonly recipeDir?: string;
+  /** How much room the host has; a test says how much. */
+  readonly readRoom?: (directory: string) => Promise<HostRoom>;
   readonly qemu: Qemu;
 }
 
@@ -90,6 +92,8 @@ export class QemuRuntime implements Runtime {
       tier: tierOf(accelerator),
       possibleTier: this.#finding === undefined && this.#options.accelerator !== 'tcg' ? 'vm-kvm' : tierOf(accelerator),
       accelerator,
+      runsCode: true,
+      scratch: 'disk',
       memorySuspend: true,
       fork: true,
       spares: this.#options.shareTemplatePages ? 'shared' : 'per-tenant',
@@ -198,7 +202,7 @@ export class QemuRuntime implements Runtime {
   ): Promise<QemuMachine> {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const { template, memories } = await this.#prepare(spec.size, options);
-    checkRoom(await readRoom(this.#options.cacheDir), spec.size);
+    checkRoom(await (this.#options.readRoom ?? readRoom)(this.#options.cacheDir), spec.size);
     const memory = memories.acquire(this.#whoseMemory(spec.tenant));
     const started = performance.now();
     try {
