@@ -57,7 +57,7 @@ export function contractTable(results: readonly CaseResult[]): string {
   const width = Math.max(...names.map((name) => name.length));
   const reasons: string[] = [];
   const cell = (name: string, runtime: string): string => {
-    const result = results.find((found) => found.case === name && found.runtime === runtime);
+    const result = results.find((found) => found.case === name && runtime === found.runtime);
     if (result === undefined) return '';
     if (result.outcome !== 'skipped') {
       return result.outcome === 'holds' ? `holds ${result.elapsedMs.toFixed(0)} ms` : 'BROKEN';

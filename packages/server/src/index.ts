@@ -8,6 +8,7 @@ import type { Doctor } from './doctor/doctor.ts';
 import type { Keeping } from './keep-sessions.ts';
 import { openQemuRuntime, openRuntimes } from './open-runtimes.ts';
 import type { Tenancy, TenancyOptions } from './open-tenancy.ts';
+import { planHost } from './plan-host.ts';
 import type { Absence, Minima } from './placement/place.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import type { RunningServer, ServeOptions } from './serve.ts';
@@ -19,6 +20,7 @@ export type { Doctor } from './doctor/doctor.ts';
 export type { CheckStatus, HostCheck, HostReport } from './doctor/host-report.ts';
 export type { ExecRequest, FileEntry, FileStat, Guest, GuestExec } from './guest/guest.ts';
 export { type Clock, systemClock } from './lib/clock.ts';
+export { type PlanRequest, planHost } from './plan-host.ts';
 export { type OpenedRuntimes, openRuntimes } from './open-runtimes.ts';
 export type {
   LaunchSpec,
@@ -186,7 +188,11 @@ export async function openImages(config: Config): Promise<Images> {
 
 export async function openDoctor(config: Config): Promise<Doctor> {
   const { openDoctor: open } = await import('./doctor/doctor.ts');
-  return await open({ ...config, probeAccelerator: () => probeAccelerator(config) });
+  return await open({
+    ...config,
+    probeAccelerator: () => probeAccelerator(config),
+    planRuntimes: () => planHost(config),
+  });
 }
 
 /** With the newest image that is here: the doctor builds nothing. */

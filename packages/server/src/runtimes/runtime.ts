@@ -115,8 +115,10 @@ export interface Machine extends AsyncDisposable {
   readonly hostPids: readonly number[];
   /** Identities that it has had, those before a suspension included. */
   readonly epoch: number;
-  /** Bytes of memory that are its own. */
+  /** Bytes of memory that are its own: what a snapshot would be about. */
   touchedBytes(): Promise<number>;
+  /** Bytes of the host's memory that would be free if it were not there, all of its processes together. */
+  residentBytes(): Promise<number>;
   /**
    * Stops the machine and writes it out. It stands still until `resume` or `destroy`; when it cannot be written, it goes on by itself.
    * Errors: `state_conflict` while an operation is under way, `disk_full`, `unsupported`, and those of the guest.
@@ -152,6 +154,8 @@ export interface MachineRecord {
 
 export interface Runtime extends AsyncDisposable {
   readonly capabilities: RuntimeCapabilities;
+  /** Finds out what `capabilities` leave open, as far as nothing has to be built for it; quick the second time. */
+  prove?(): Promise<void>;
   /**
    * Makes what `launch` needs for a size and was not there yet (image, template), reporting progress; quick when there is nothing to do.
    * Errors: `image_build_failed`, `template_failed`, `host_unsupported`, `disk_full`, `cancelled`.

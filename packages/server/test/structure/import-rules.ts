@@ -25,7 +25,7 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   guest: ['lib'],
   images: ['lib'],
   runtimes: ['guest', 'images', 'snapshots', 'lib'],
-  doctor: ['config', 'images', 'runtimes', 'lib'],
+  doctor: ['config', 'images', 'placement', 'runtimes', 'lib'],
   placement: ['lib'],
   sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
   sealing: ['snapshots', 'lib'],

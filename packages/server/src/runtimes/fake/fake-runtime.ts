@@ -187,6 +187,10 @@ export class FakeMachine implements Machine {
     return 0;
   }
 
+  async residentBytes(): Promise<number> {
+    return 0;
+  }
+
   async capture({ snapshot }: SnapshotTarget): Promise<SnapshotFacts> {
     await this.guest.freeze();
     this.#options.onCapture(snapshot);

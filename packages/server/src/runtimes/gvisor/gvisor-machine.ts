@@ -3,13 +3,13 @@
 // Writing a container out ends it: runsc can do it so alone. The machine is then what was written, and goes on as a new container from that, behind the
 // same channel; nothing that was running can tell.
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BulkheadError, type MachineId, type Tier } from '@bulkhead/protocol';
 import type { Guest } from '../../guest/guest.ts';
 import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
 import { describeCaptureFailure } from '../launch-in-time.ts';
 import { type Whose, makeUnique } from '../make-unique.ts';
+import { readProcessMemory } from '../process-memory.ts';
 import type {
   LaunchSpec,
   LaunchTimings,
@@ -115,7 +115,12 @@ export class GvisorMachine implements ClaimableMachine {
   }
 
   async touchedBytes(): Promise<number> {
-    return this.hostPids.reduce((sum, pid) => sum + ownBytes(pid), 0);
+    return await this.residentBytes();
+  }
+
+  /** The guest's memory is a file in memory that its processes share. */
+  async residentBytes(): Promise<number> {
+    return this.hostPids.reduce((sum, pid) => sum + readProcessMemory(pid).proportionalBytes, 0);
   }
 
   async capture(target: SnapshotTarget): Promise<SnapshotFacts> {
@@ -242,17 +247,6 @@ export class GvisorMachine implements ClaimableMachine {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.destroy('destroyed', 'released by its owner');
-  }
-}
-
-/** Memory that a process has and no file of the host, in proportion to who shares it: proc(5), smaps_rollup. */
-function ownBytes(pid: number): number {
-  try {
-    const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-    const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(rollup)?.[1] ?? 0);
-    return (field('Pss_Anon') + field('Pss_Shmem')) * 1024;
-  } catch {
-    return 0; // it ended meanwhile
   }
 }
 

@@ -15,6 +15,7 @@ import type {
 } from '../runtime.ts';
 import type { ClaimableMachine } from '../spare.ts';
 import { type Whose, makeUnique } from '../make-unique.ts';
+import { readProcessMemory } from '../process-memory.ts';
 import { savedStatePath } from './qemu-command.ts';
 import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
 import type { MachineParts } from './snapshot-content.ts';
@@ -111,6 +112,11 @@ export class QemuMachine implements ClaimableMachine {
 
   touchedBytes(): Promise<number> {
     return this.#parts.snapshots.countTouchedBytes(this.#content());
+  }
+
+  /** The guest's memory is a private mapping of the template's: what it has written is anonymous. */
+  async residentBytes(): Promise<number> {
+    return this.hostPids.reduce((sum, pid) => sum + readProcessMemory(pid).anonymousBytes, 0);
   }
 
   async capture(target: SnapshotTarget): Promise<SnapshotFacts> {

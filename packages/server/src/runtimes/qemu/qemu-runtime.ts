@@ -4,6 +4,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BulkheadError, type SizeName, type TenantId, type Tier } from '@bulkhead/protocol';
 import { buildImage } from '../../images/image-build.ts';
+import { listImages } from '../../images/image-store.ts';
 import type { Image } from '../../images/image.ts';
 import { isOwnerAlive } from '../../lib/owner.ts';
 import { type HostRoom, checkRoom, readRoom } from '../admission.ts';
@@ -104,6 +105,12 @@ export class QemuRuntime implements Runtime {
   /** Why that accelerator was chosen; undefined before the first `prepare`. */
   get accelerator(): AcceleratorFinding | undefined {
     return this.#finding;
+  }
+
+  /** Boots a guest of the newest image that is here, once; without an image the weaker tier stays stated. */
+  async prove(): Promise<void> {
+    const image = (await listImages(this.#options.cacheDir)).at(0);
+    if (image !== undefined) this.#finding ??= await this.findAccelerator(image);
   }
 
   async prepare(size: SizeName, options: PrepareOptions = {}): Promise<void> {
