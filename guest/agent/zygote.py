@@ -26,7 +26,7 @@ def serve(descriptor, surroundings):
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     os.makedirs(surroundings.warm_home, mode=0o755, exist_ok=True)
     os.chdir(surroundings.warm_home)
-    shell = warm_shell()
+    shell = warm_shell(surroundings.forks_share)
     surroundings.own_tree(surroundings.warm_home)
     gc.collect()
     trim_heap()

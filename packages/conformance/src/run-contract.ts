@@ -56,8 +56,8 @@ export function contractTable(results: readonly CaseResult[]): string {
   const names = [...new Set(results.map((result) => result.case))];
   const width = Math.max(...names.map((name) => name.length));
   const reasons: string[] = [];
-  const cell = (name: string, runtime: string): string => {
-    const result = results.find((found) => found.case === name && runtime === found.runtime);
+  const cell = (name: string, column: string): string => {
+    const result = results.find((found) => found.case === name && column === found.runtime);
     if (result === undefined) return '';
     if (result.outcome !== 'skipped') {
       return result.outcome === 'holds' ? `holds ${result.elapsedMs.toFixed(0)} ms` : 'BROKEN';

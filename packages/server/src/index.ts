@@ -21,7 +21,7 @@ export type { CheckStatus, HostCheck, HostReport } from './doctor/host-report.ts
 export type { ExecRequest, FileEntry, FileStat, Guest, GuestExec } from './guest/guest.ts';
 export { type Clock, systemClock } from './lib/clock.ts';
 export { type PlanRequest, planHost } from './plan-host.ts';
-export { type OpenedRuntimes, openRuntimes } from './open-runtimes.ts';
+export { type OpenedRuntimes, openRuntimes, tryRuntimes } from './open-runtimes.ts';
 export type {
   LaunchSpec,
   LaunchTimings,
