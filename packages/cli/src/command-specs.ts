@@ -258,7 +258,7 @@ rest the strongest tier. Starts nothing. Exit code 69 when no session could be h
   },
   {
     name: 'bench',
-    usage: 'bench launch|create|turn|keep|density|suspend|resume|fork|sleep|http [OPTION]...',
+    usage: 'bench launch|create|turn|keep|density|crowd|suspend|resume|fork|sleep|http [OPTION]...',
     summary: 'measure this host, beside what you would pick instead',
     description: `Each number says what its clock measured, from where to where. Ratios to the baselines of the same run are what travels to
 other machines.`,

@@ -14,6 +14,7 @@ const benchmarks: Readonly<Record<string, number>> = {
   turn: 200,
   keep: 200,
   density: 40,
+  crowd: 100,
   suspend: 30,
   resume: 30,
   fork: 30,
