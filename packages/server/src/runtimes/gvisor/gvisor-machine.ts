@@ -215,7 +215,11 @@ export class GvisorMachine implements ClaimableMachine {
 
   /** A sandbox that ends takes the machine with it, unless it was written out. */
   async #watch(sandbox: Sandbox): Promise<void> {
-    const words = await sandbox.exited;
+    const watching = new AbortController();
+    const gofer = sandbox.goferExited(watching.signal).then(() => 'its gofer ended');
+    // Given up when the sandbox ended first.
+    const words = await Promise.race([sandbox.exited, gofer.catch(() => sandbox.exited)]);
+    watching.abort();
     // What runs in the machine learns of its end from the channel, which closes by itself when the process is gone.
     await Promise.race([this.guest.ended, delay(lastWordsMs)]);
     if (this.#sandbox === sandbox && !this.#standsStill) await this.destroy('crashed', words);

@@ -2,7 +2,9 @@
 // it files: when one of these three ends, or we do, the kernel ends the others.
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
+import { setInterval } from 'node:timers/promises';
 import type { MachineId } from '@bulkhead/protocol';
 import { printable } from '../../lib/printable.ts';
 import { findMachines, killProcess } from '../machine-name.ts';
@@ -10,6 +12,7 @@ import { runscEnvironment } from './runsc-program.ts';
 
 const stderrKeptBytes = 4096;
 const goneTimeoutMs = 5000;
+const goferPollMs = 1000;
 
 /** What stands around runsc. Its control socket is an abstract one, which anybody in the same network namespace could speak to. */
 const surroundings = 'prlimit --core=0 -- setpriv --pdeathsig KILL -- unshare --net --'.split(' ');
@@ -65,6 +68,15 @@ export class Sandbox {
       .map(({ pid }) => pid);
   }
 
+  /** Resolves when the gofer is gone: the sandbox would live on without its files. Looks now and then; ends with `signal`. */
+  async goferExited(signal: AbortSignal): Promise<void> {
+    let gofer: number | undefined;
+    for await (const _tick of setInterval(goferPollMs, undefined, { signal, ref: false })) {
+      gofer ??= findMachines().find(({ id, program }) => id === this.#id && program === 'runsc-gofer')?.pid;
+      if (gofer !== undefined && !isRunning(gofer)) return;
+    }
+  }
+
   /** The process whose namespaces its control socket is in. */
   get runscPid(): number | undefined {
     return this.#child.pid;
@@ -92,6 +104,16 @@ export async function killAll(id: MachineId): Promise<void> {
     if (performance.now() > deadline) throw new Error(`process ${left[0]?.pid} survived SIGKILL for 5 s`);
     for (const { pid } of left) killProcess(pid);
     await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** A zombie does nothing any more. */
+function isRunning(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  } catch {
+    return false;
   }
 }
 
