@@ -22,9 +22,9 @@ const status = (pid: number, field: string): string =>
 const namespaceOf = (pid: number | 'self', name: string): string => readlinkSync(`/proc/${pid}/ns/${name}`);
 
 function processOf(machine: Machine, program: string): number {
-  const found = findMachines().filter((each) => each.id === machine.id && each.program === program);
-  assert.ok(found[0] !== undefined, `it has a process ${program}`);
-  return found[0].pid;
+  const found = findMachines().find((each) => each.id === machine.id && each.program === program);
+  assert.ok(found !== undefined, `it has a process ${program}`);
+  return found.pid;
 }
 
 describe('the walls of a container', absent === '' ? {} : { skip: absent }, () => {

@@ -1,6 +1,19 @@
 // What commands need of sessions, wherever these are: in this process, or on a server. Commands know this and no more.
 
-import type { CheckpointResource, Language, RuntimeName, SessionId, SessionResource, SizeName, SnapshotId, Tier, TimeLimits, TurnEvent, TurnRequest, TurnResult } from '@bulkhead/protocol';
+import type {
+  CheckpointResource,
+  Language,
+  RuntimeName,
+  SessionId,
+  SessionResource,
+  SizeName,
+  SnapshotId,
+  Tier,
+  TimeLimits,
+  TurnEvent,
+  TurnRequest,
+  TurnResult,
+} from '@bulkhead/protocol';
 import type { Administration } from './administration.ts';
 
 /** What only the host of a session knows is null elsewhere. */

@@ -35,7 +35,11 @@ export type LocalRequest = Omit<CreateSessionRequest, 'tenant'>;
 
 export async function openLocal(
   context: CommandContext,
-  { quiet, keep = false, runtime }: { readonly quiet: boolean; readonly keep?: boolean; readonly runtime?: Config['runtime'] },
+  {
+    quiet,
+    keep = false,
+    runtime,
+  }: { readonly quiet: boolean; readonly keep?: boolean; readonly runtime?: Config['runtime'] },
 ): Promise<OpenedBulkhead> {
   const config = configure(context);
   const bulkhead = await openBulkhead(runtime === undefined ? config : { ...config, runtime }, { keep });
