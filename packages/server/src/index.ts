@@ -181,7 +181,9 @@ export async function openImages(config: Config): Promise<Images> {
       const { pruneTemplates } = await import('./runtimes/qemu/template.ts');
       const kept = new Set((await images.list()).map(({ digest }) => String(digest)));
       const templates = await pruneTemplates(config.cacheDir, kept);
-      return [...removed, ...templates.map((template) => ({ kind: 'template', ...template }))];
+      const { pruneContainers } = await import('./runtimes/gvisor/prune.ts');
+      const containers = await pruneContainers(config.cacheDir, kept);
+      return [...removed, ...templates.map((template) => ({ kind: 'template', ...template })), ...containers];
     },
   };
 }

@@ -23,7 +23,7 @@ import type { Template } from './template.ts';
 
 const mib = 1024 * 1024;
 /** runsc, the gofer and the sandbox's own kernel. */
-export const sandboxOverheadMib = 256;
+export const sandboxOverheadMib = 384;
 /** A process of the guest is one on the host too. */
 const processesMaxCount = 2048;
 
