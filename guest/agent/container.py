@@ -112,7 +112,7 @@ class Container:
 
     def memory_free(self):
         """Bytes that guest code may still use."""
-        return max(0, self._limit_bytes - _used_bytes())
+        return max(0, self._limit_bytes - self._used_bytes())
 
     def watch(self, agent):
         """Keep guest code within its memory."""
@@ -120,11 +120,19 @@ class Container:
         self._look()
 
     def _look(self):
-        used = _used_bytes()
+        used = self._used_bytes()
         if used > self._limit_bytes - _HEADROOM_BYTES:
             self._end_largest()
         wait = _WATCH_BUSY_S if self._agent.streams else _WATCH_IDLE_S
         self._agent.loop.call_later(_WATCH_CLOSE_S if used > self._limit_bytes // 2 else wait, self._look)
+
+    def _used_bytes(self):
+        """Files that are mapped are the host's. What lies in the places for files is theirs, up to as much as the memory: they have quotas."""
+        with open("/proc/meminfo", "rb", buffering=0) as file:
+            lines = file.read(4096).splitlines()
+        sizes = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(b":") for line in lines)}
+        used = sizes[b"MemTotal"] - sizes[b"MemFree"] - sizes[b"Mapped"]
+        return used - min(sizes[b"Shmem"], self._limit_bytes)
 
     def _end_largest(self):
         """With all of its session: what multiplies is quicker than whoever ends one process at a time."""
@@ -194,14 +202,6 @@ def _replace_what_fails():
     os.makedirs("/usr/local/bin", exist_ok=True)
     for name in ("ls", "stat"):
         os.symlink(_BUSYBOX, f"/usr/local/bin/{name}")
-
-
-def _used_bytes():
-    """Files that are mapped are the host's."""
-    with open("/proc/meminfo", "rb", buffering=0) as file:
-        lines = file.read(4096).splitlines()
-    sizes = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(b":") for line in lines)}
-    return sizes[b"MemTotal"] - sizes[b"MemFree"] - sizes[b"Mapped"]
 
 
 def _resident_pages(pid):

@@ -21,15 +21,15 @@ const agentCapabilities = [
 function writablePlaces(size: SizeName): readonly (readonly [place: string, mib: number, mode: string])[] {
   const mib = scratchMib(size);
   return [
-    ['/home/user', mib, '0755'],
-    ['/tmp', mib, '1777'],
+    ['/home/user', mib / 2, '0755'],
+    ['/tmp', mib / 2, '1777'],
     ['/dev/shm', sizes[size].memoryMib / 2, '1777'],
     ['/run', 16, '0755'],
     ['/var/cache/bulkhead', 16, '0755'],
   ];
 }
 
-/** What a home may hold, and /tmp. There is no disk: it is memory, so it is less than a virtual machine's. */
+/** What a home and /tmp may hold together. There is no disk: it is memory, so it is less than a virtual machine's. */
 export function scratchMib(size: SizeName): number {
   return Math.min(sizes[size].scratchMib, sizes[size].memoryMib);
 }
