@@ -15,6 +15,8 @@ interface Misuse {
   readonly timeoutMs?: number;
   readonly codes: readonly (ErrorCode | 'ok')[];
   readonly fate: readonly ContextFate[];
+  /** It takes memory as quickly as it can: a runtime may declare that this ends the machine (`memoryOverrun`). */
+  readonly overruns?: boolean;
 }
 
 const misuses: readonly Misuse[] = [
@@ -35,6 +37,7 @@ const misuses: readonly Misuse[] = [
     language: 'bash',
     timeoutMs: 8000,
     codes: ['turn_timeout', 'turn_failed', 'context_died', 'ok'],
+    overruns: true,
     fate: ['kept', 'lost'],
   },
   {
@@ -42,6 +45,7 @@ const misuses: readonly Misuse[] = [
     code: 'import os\nwhile True:\n    try: os.fork()\n    except OSError: pass',
     timeoutMs: 8000,
     codes: ['turn_timeout'],
+    overruns: true,
     fate: ['kept', 'lost'],
   },
   {
@@ -49,6 +53,7 @@ const misuses: readonly Misuse[] = [
     code: 'x = []\nwhile True: x.append(bytearray(10_000_000))',
     timeoutMs: 60_000,
     codes: ['context_died', 'turn_failed'],
+    overruns: true,
     fate: ['lost', 'kept'],
   },
   {
@@ -92,6 +97,12 @@ await onEveryRuntime((runtime) => {
       const result = await turn(session, misuse.code, { language, timeoutMs });
       const elapsedMs = performance.now() - started;
       context.diagnostic(`${result.error?.code ?? 'ok'}, context ${result.context}, ${Math.round(elapsedMs)} ms`);
+      if (result.context === 'gone' && misuse.overruns === true) {
+        assert.equal(bulkhead().runtime.capabilities.memoryOverrun, 'machine', JSON.stringify(result.error));
+        assert.equal(result.error?.code, 'machine_lost');
+        await neighbourAnswers();
+        return;
+      }
       assert.ok(
         misuse.codes.includes(result.error?.code ?? 'ok'),
         `${JSON.stringify(result.error)} ${result.stderr.slice(-500)}`,

@@ -25,6 +25,8 @@ export interface RuntimeCapabilities {
   readonly runsCode: boolean;
   /** What lies behind the files of a session: a disk of the host, or the machine's share of its memory, which is smaller. */
   readonly scratch: 'disk' | 'memory' | 'none';
+  /** What may end when guest code takes more memory than there is, quicker than it can be stopped: a process of its own, or all of the machine. */
+  readonly memoryOverrun: 'process' | 'machine';
   readonly memorySuspend: boolean;
   readonly fork: boolean;
   /** Whose a machine may become that was launched for nobody: any tenant's, or that tenant's whose copy of the template it came from. */

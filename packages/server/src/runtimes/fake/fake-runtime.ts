@@ -68,6 +68,7 @@ export class FakeRuntime implements Runtime {
       accelerator: 'none',
       runsCode: false,
       scratch: 'none',
+      memoryOverrun: 'process',
       memorySuspend: true,
       fork: true,
       spares: 'per-tenant',

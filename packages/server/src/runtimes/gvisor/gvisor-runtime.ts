@@ -69,6 +69,8 @@ export class GvisorRuntime implements Runtime {
       accelerator: platform,
       runsCode: true,
       scratch: 'memory',
+      // The agent ends what takes too much, but it has to be given the processor in time.
+      memoryOverrun: 'machine',
       memorySuspend: true,
       fork: true,
       // A copy of a template shares no page with another.

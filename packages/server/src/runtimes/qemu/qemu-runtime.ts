@@ -95,6 +95,7 @@ export class QemuRuntime implements Runtime {
       accelerator,
       runsCode: true,
       scratch: 'disk',
+      memoryOverrun: 'process',
       memorySuspend: true,
       fork: true,
       spares: this.#options.shareTemplatePages ? 'shared' : 'per-tenant',
