@@ -183,7 +183,11 @@ export async function openImages(config: Config): Promise<Images> {
       const templates = await pruneTemplates(config.cacheDir, kept);
       const { pruneContainers } = await import('./runtimes/gvisor/prune.ts');
       const containers = await pruneContainers(config.cacheDir, kept);
-      return [...removed, ...templates.map((template) => ({ kind: 'template', ...template })), ...containers];
+      return [
+        ...removed,
+        ...templates.map((template) => ({ kind: 'template', ...template })),
+        ...containers.map((container) => ({ ...container })),
+      ];
     },
   };
 }
