@@ -37,7 +37,8 @@ describe('the walls of a container', absent === '' ? {} : { skip: absent }, () =
     assert.match(status(sandbox, 'Uid'), /^65534\t65534\t65534\t65534$/);
     assert.equal(status(sandbox, 'Seccomp'), '2');
     assert.equal(status(sandbox, 'NoNewPrivs'), '1');
-    for (const name of ['user', 'pid', 'mnt', 'net', 'ipc', 'uts']) {
+    // Not of processes: the platform ptrace traces its own from outside. The filter and the user namespace keep it from all others.
+    for (const name of ['user', 'mnt', 'net', 'ipc', 'uts']) {
       assert.notEqual(namespaceOf(sandbox, name), namespaceOf('self', name), name);
     }
     assert.deepEqual(
