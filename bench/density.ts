@@ -9,14 +9,25 @@ import { type BenchmarkOptions, type BenchmarkReport, compare, measuredOn, summa
 const idleMs = 3000;
 const clockTicksPerSecond = 100;
 
-/** Memory that only this process has, in MB: its anonymous pages, copies of template pages among them. */
+const megabyte = 1e6;
+
+/** What the same costs without a machine: pages of a process that no file has. */
 function privateMb(pid: number): number {
   const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return (Number(/^Anonymous:\s+(\d+) kB$/m.exec(rollup)?.[1] ?? Number.NaN) * 1024) / 1e6;
+  return (Number(/^Anonymous:\s+(\d+) kB$/m.exec(rollup)?.[1] ?? Number.NaN) * 1024) / megabyte;
+}
+
+async function residentMb(machines: readonly Machine[]): Promise<readonly number[]> {
+  return await Promise.all(machines.map(async (machine) => (await machine.residentBytes()) / megabyte));
 }
 
 function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    return 0; // it ended meanwhile
+  }
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / clockTicksPerSecond;
 }
@@ -65,18 +76,18 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
     signal?.throwIfAborted();
     launched.push(machines.use(await runtime.launch({ tenant, session: makeId('session'), size: 'small' })));
   }
-  const launchedMb = summarize(launched.map((machine) => sum(machine, privateMb)));
+  const launchedMb = summarize(await residentMb(launched));
   onProgress(`${n} machines are up; one turn in each`);
   for (const machine of launched) await answer(machine);
   const before = launched.map((machine) => sum(machine, cpuSeconds));
   await new Promise((resolve) => setTimeout(resolve, idleMs));
   const idle = launched.map((machine, i) => ((sum(machine, cpuSeconds) - (before[i] ?? 0)) / (idleMs / 1000)) * 100);
-  const afterTurn = summarize(launched.map((machine) => sum(machine, privateMb)));
+  const afterTurn = summarize(await residentMb(launched));
   for (const machine of launched) await answer(machine);
   return {
     benchmark: 'density',
     unit: 'MB',
-    clock: `anonymous memory of all processes of a machine, idle after launch, ${n} side by side`,
+    clock: `memory that a machine alone takes, all its processes together, idle after launch, ${n} side by side`,
     ...launchedMb,
     ...measuredOn(options),
     also: {

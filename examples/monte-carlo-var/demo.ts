@@ -1,11 +1,20 @@
-// The reference case, end to end, on a real machine: `script/demo [--out FILE] [--size small] [--json]`. Checks itself: exit code 1 when it does not hold.
+// The reference case, end to end, on a real machine: `script/demo [--out FILE] [--size small] [--runtime RUNTIME] [--json]`. Checks itself: exit code 1 when it does not hold.
 
 import { createReadStream, createWriteStream, readFileSync, statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
-import { BulkheadError, type SizeName, type TurnResult, errorEntry, makeId, sizeNames } from '@bulkhead/protocol';
+import {
+  BulkheadError,
+  type RuntimeName,
+  type SizeName,
+  type TurnResult,
+  errorEntry,
+  makeId,
+  runtimeNames,
+  sizeNames,
+} from '@bulkhead/protocol';
 import { type SessionHandle, loadConfig, openBulkhead } from '@bulkhead/server';
 
 const here = import.meta.dirname;
@@ -16,6 +25,7 @@ const { values: flags } = parseArgs({
   options: {
     out: { type: 'string', default: join(root, 'out', 'var-report.html') },
     size: { type: 'string', default: 'small' },
+    runtime: { type: 'string' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -31,6 +41,13 @@ function parseSize(text: string): SizeName {
   return size;
 }
 
+function parseRuntime(text: string | undefined): RuntimeName | undefined {
+  const runtime = runtimeNames.find((name) => name === text);
+  if (text !== undefined && runtime === undefined)
+    throw new BulkheadError('invalid_request', `There is no runtime ${text}: ${runtimeNames.join(', ')}.`);
+  return runtime;
+}
+
 async function runTurn(session: SessionHandle, code: string): Promise<TurnResult> {
   const result = await session.startTurn({ code, language: 'python' }).result;
   if (result.status === 'error') {
@@ -44,12 +61,16 @@ async function read(session: SessionHandle, expression: string): Promise<string>
   return (await runTurn(session, `print(${expression})`)).stdout.trim();
 }
 
-const readBootId = 'open("/proc/sys/kernel/random/boot_id").read().strip()';
+// The kernel's; a kernel in user space may have none, then the agent's.
+const bootIdPaths = '("/proc/sys/kernel/random/boot_id", "/run/bulkhead/boot-id")';
+const readBootId = `next(open(path).read().strip() for path in ${bootIdPaths} if __import__("os").path.exists(path))`;
 const onProgress = (message: string): void => console.error(message);
 
 async function main(): Promise<void> {
   const started = performance.now();
-  await using bulkhead = await openBulkhead(loadConfig());
+  const asked = parseRuntime(flags.runtime);
+  const config = loadConfig();
+  await using bulkhead = await openBulkhead(asked === undefined ? config : { ...config, runtime: asked });
   const tenant = makeId('tenant');
   await using session = await bulkhead.sessions.createSession({ tenant, size: parseSize(flags.size) }, { onProgress });
   const { launch, tier, runtime } = session.record;

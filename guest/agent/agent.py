@@ -36,15 +36,17 @@ def log(text):
 
 
 class Agent:
-    """`surroundings` is what differs between a machine and a developer's host (see surroundings.py)."""
+    """`fds` are the channel's, to read and to write, or one for both. `surroundings` is what differs between a machine, a container and a
+    developer's host (see surroundings.py).
+    """
 
-    def __init__(self, fd, surroundings, reconnects):
+    def __init__(self, fds, surroundings, reconnects):
         self.surroundings = surroundings
         self.loop = Loop()
         self.epoch = 0
         self.streams = {}
         self._last_stream = 0
-        self.channel = Channel(self.loop, fd, reconnects, self._frame, self._pump_all)
+        self.channel = Channel(self.loop, fds, reconnects, self._frame, self._pump_all)
         self.loop.after_batch = self.channel.flush
         self.children = Children(self.loop)
         self.contexts = Contexts(self)
@@ -74,18 +76,19 @@ class Agent:
     def start(self):
         """Warm up, settle, say HELLO, then serve until the channel ends."""
         self.contexts.warm_up(self._warmed)
+        self.surroundings.watch(self)
         self.loop.run()
         self.contexts.close()
         self.background.close()
 
     def _warmed(self):
-        if self.surroundings.is_machine:
+        if self.surroundings.has_kernel:
             system.settle_kernel()
         Rehearsal(self, self._rehearsed).begin()
 
     def _rehearsed(self):
         system.trim_heap()
-        if self.surroundings.is_machine:
+        if self.surroundings.has_kernel:
             system.zero_free_memory()
             system.stay_in_memory()
         self.loop.call_later(_QUIET_S if self.surroundings.is_machine else 0.0, self._say_hello)

@@ -5,6 +5,7 @@ reads as hung up. That is waited out. On an inherited descriptor (other runtimes
 """
 
 import errno
+import fcntl
 import os
 import select
 import time
@@ -50,12 +51,22 @@ def _device_of_port(name):
     return None
 
 
+def take_standard_streams():
+    """The channel of a container: standard input and output, which nothing else is given from here on."""
+    fds = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (0, 1))
+    nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in (0, 1):
+        os.dup2(nothing, fd)
+    os.close(nothing)
+    return fds
+
+
 class Channel:
     """Frames in, frames out. `on_frame(kind, flags, epoch, stream, payload)` gets each; `on_drained()` says that congestion is over."""
 
-    def __init__(self, loop, fd, reconnects, on_frame, on_drained):
+    def __init__(self, loop, fds, reconnects, on_frame, on_drained):
         self._loop = loop
-        self._fd = fd
+        self._fd, self._out_fd = fds[0], fds[-1]
         self._reconnects = reconnects
         self._on_frame = on_frame
         self._on_drained = on_drained
@@ -66,8 +77,9 @@ class Channel:
         self._hung_up = False
         # HELLO waits for a host; what belongs to an identity is only for the host that gave it.
         self.keeps_queued = True
-        os.set_blocking(fd, False)
-        loop.watch(fd, READ, self._ready)
+        for fd in fds:
+            os.set_blocking(fd, False)
+        loop.watch(self._fd, READ, self._ready)
 
     @property
     def congested(self):
@@ -84,11 +96,24 @@ class Channel:
 
     def _ready(self, events):
         if events & WRITE:
-            self._blocked = False
-            self._loop.watch(self._fd, READ, self._ready)
-            self.flush()
+            self._unblocked()
         if events & ~WRITE:
             self._read()
+
+    def _unblocked(self, events=WRITE):
+        self._blocked = False
+        if self._out_fd == self._fd:
+            self._loop.watch(self._fd, READ, self._ready)
+        else:
+            self._loop.forget(self._out_fd)
+        self.flush()
+
+    def _wait_to_write(self):
+        self._blocked = True
+        if self._out_fd == self._fd:
+            self._loop.watch(self._fd, READ | WRITE, self._ready)
+        else:
+            self._loop.watch(self._out_fd, WRITE, self._unblocked)
 
     def _read(self):
         try:
@@ -114,11 +139,10 @@ class Channel:
         try:
             while out:
                 with memoryview(out) as view:
-                    count = os.write(self._fd, view[:WRITE_MAX_BYTES])
+                    count = os.write(self._out_fd, view[:WRITE_MAX_BYTES])
                 del out[:count]
         except BlockingIOError:
-            self._blocked = True
-            self._loop.watch(self._fd, READ | WRITE, self._ready)
+            self._wait_to_write()
         except OSError as error:
             if not self._reconnects and error.errno not in (errno.ECONNRESET, errno.EPIPE):
                 raise

@@ -7,7 +7,7 @@ from .languages import BashContext, JavascriptContext, PythonContext
 from .stream import OperationError, Stream
 from .turn import Run, language_of
 from .worker_messages import RESEED, TRIM, WARM, pack
-from .zygote_client import ZygoteClient
+from .zygote_client import open_zygotes
 
 CONTEXTS_MAX_COUNT = 16
 # A hint for a busy Python worker that its generators must be seeded anew; harmless where user code has reset its handler.
@@ -37,7 +37,7 @@ class Contexts:
             context.acknowledge = acknowledged
             context.tell(pack(WARM))
 
-        self.zygote = ZygoteClient(self.agent, warmed)
+        self.zygote = open_zygotes(self.agent, warmed)
 
     def _get(self, language, name):
         context = self._contexts.get((language, name))

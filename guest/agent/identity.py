@@ -107,10 +107,10 @@ class Kernel:
 
     def __init__(self):
         self._generator = os.open("/dev/urandom", os.O_RDONLY | os.O_CLOEXEC)
-        self._hostname = _NameFile("/etc/hostname")
-        self._machine_id = _NameFile("/etc/machine-id")
+        self._hostname = NameFile("/etc/hostname")
+        self._machine_id = NameFile("/etc/machine-id")
         self._boot_id = open_boot_id()
-        self._hosts = _NameFile("/etc/hosts")
+        self._hosts = NameFile("/etc/hosts")
 
     def boot_id(self):
         """As text."""
@@ -128,7 +128,7 @@ class Kernel:
         self._hosts.replace(f"127.0.0.1 localhost {identity.hostname}\n::1 localhost ip6-localhost\n")
 
 
-class _NameFile:
+class NameFile:
     """A file that is written anew with each identity."""
 
     def __init__(self, path):

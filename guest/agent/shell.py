@@ -23,14 +23,7 @@ _FIRST_WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 _WARM_MODULES = (
     "numpy",
     "pandas",
-    "scipy.stats",
-    "scipy.optimize",
-    "scipy.linalg",
     "matplotlib.pyplot",
-    "statsmodels.api",
-    "sklearn",
-    "sklearn.linear_model",
-    "requests",
     "asyncio",
     "concurrent.futures",
     "ssl",
@@ -45,6 +38,8 @@ _WARM_MODULES = (
     "statistics",
     "IPython.core.pylabtools",
 )
+# They have more to import than all of the others together.
+_LARGE_MODULES = ("scipy.stats", "scipy.optimize", "scipy.linalg", "statsmodels.api", "sklearn", "sklearn.linear_model", "requests")
 _REHEARSAL = """
 import math as _bulkhead_a
 _bulkhead_b = [i * 2 for i in range(8)]
@@ -69,8 +64,8 @@ _f
 )
 
 
-def warm_shell():
-    """The shell of every worker, made once in the zygote."""
+def warm_shell(large):
+    """The shell of every worker, made once in the zygote; with `large`, the large libraries too."""
     from IPython.core import page
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
@@ -135,7 +130,7 @@ def warm_shell():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shell = Shell.instance(config=config, display_pub_class=Publisher, displayhook_class=Hook)
-        for name in _WARM_MODULES:
+        for name in (*_WARM_MODULES, *(_LARGE_MODULES if large else ())):
             try:
                 __import__(name)
             except ImportError:

@@ -6,6 +6,7 @@ import sys
 
 from . import identity
 from .groups import ControlGroups, ScannedGroups
+from .system import meminfo
 
 UID = 1000
 GID = 1000
@@ -16,6 +17,10 @@ class Machine:
     """Inside a session's machine: the agent is root, guest code is `user`."""
 
     is_machine = True
+    # Whether the kernel is the machine's own: its caches, its memory.
+    has_kernel = True
+    # Whether a forked process shares its parent's memory until it writes, page by page.
+    forks_share = True
     home = "/home/user"
     # Where libraries leave their caches while they are warmed: a session starts with an empty home.
     warm_home = "/var/cache/bulkhead"
@@ -32,15 +37,22 @@ class Machine:
         """
         os.setgroups([])
         os.umask(0o022)
-        _write_proc("/proc/self/oom_score_adj", "-1000")
+        write_proc("/proc/self/oom_score_adj", "-1000")
         self._kernel = identity.Kernel()
         self.groups.prepare()
         os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, 0, -20)
 
+    def watch(self, agent):
+        """The kernel keeps guest code within its memory."""
+
+    def memory_free(self):
+        """Bytes that guest code may still use."""
+        return meminfo(b"MemAvailable:")
+
     def zygote_command(self):
         """argv of the zygote, but for its descriptor."""
-        return [sys.executable, "-I", _main_path()]
+        return [sys.executable, "-I", main_path()]
 
     def take(self, who):
         """The kernel's share of an identity."""
@@ -52,7 +64,7 @@ class Machine:
 
     def become_user(self):
         """In a forked child: give up root for good."""
-        _write_proc("/proc/self/oom_score_adj", "500")
+        write_proc("/proc/self/oom_score_adj", "500")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES_MAX_COUNT, PROCESSES_MAX_COUNT))
         os.setgroups([])
@@ -72,14 +84,14 @@ class Machine:
 
     def with_user_rights(self):
         """A context in which the agent opens files as the user would."""
-        return _UserRights()
+        return UserRights()
 
     def is_users(self, uid):
         """Whether a process of this uid is guest code."""
         return uid == UID
 
 
-class _UserRights:
+class UserRights:
     """The effective ids only: the real ones stay root's, so that guest code can neither signal nor trace the agent meanwhile."""
 
     def __enter__(self):
@@ -103,6 +115,8 @@ class Development:
     """On a host, for tests: the present user, and nothing of the host is changed."""
 
     is_machine = False
+    has_kernel = False
+    forks_share = True
 
     def __init__(self, home):
         self.groups = ScannedGroups(self)
@@ -114,9 +128,16 @@ class Development:
     def prepare(self):
         """Nothing to prepare."""
 
+    def watch(self, agent):
+        """Nothing to keep."""
+
+    def memory_free(self):
+        """The host's."""
+        return meminfo(b"MemAvailable:")
+
     def zygote_command(self):
         """argv of the zygote, but for its descriptor."""
-        return [sys.executable, "-I", _main_path(), "--development", "--home", self.home]
+        return [sys.executable, "-I", main_path(), "--development", "--home", self.home]
 
     def take(self, who):
         """The host keeps its clock, names and generator."""
@@ -148,11 +169,13 @@ class Development:
         return uid == os.getuid()
 
 
-def _main_path():
+def main_path():
+    """Where the agent starts."""
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), "main.py")
 
 
-def _write_proc(path, text):
+def write_proc(path, text):
+    """Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode("ascii"))

@@ -19,13 +19,14 @@ _KEPT_FREE_BYTES = 25_165_824
 
 
 class _Process:
-    __slots__ = ("pid", "parent", "session", "zombie")
+    __slots__ = ("pid", "parent", "session", "zombie", "stopped")
 
-    def __init__(self, pid, parent, session, zombie):
+    def __init__(self, pid, parent, session, state):
         self.pid = pid
         self.parent = parent
         self.session = session
-        self.zombie = zombie
+        self.zombie = state in (b"Z", b"X")
+        self.stopped = state in (b"T", b"t")
 
 
 def processes(surroundings):
@@ -43,7 +44,7 @@ def processes(surroundings):
             continue  # it has ended meanwhile
         # The command name may hold anything, parentheses too: the fields start after the last one.
         fields = text[text.rindex(b")") + 2 :].split()
-        found.append(_Process(int(name), int(fields[1]), int(fields[3]), fields[0] in (b"Z", b"X")))
+        found.append(_Process(int(name), int(fields[1]), int(fields[3]), fields[0]))
     return found
 
 
@@ -79,7 +80,7 @@ def zero_free_memory():
     Files' pages that no process has mapped count as unused: what was read ahead.
     """
     _write_vm("drop_caches", b"1")
-    size = _meminfo(b"MemFree:") - _KEPT_FREE_BYTES
+    size = meminfo(b"MemFree:") - _KEPT_FREE_BYTES
     if size > 0:
         # Not a fork: every page that the agent writes to would have to be taken back from it, in every session.
         command = [sys.executable, "-I", "-S", "-c", f"import mmap; mmap.mmap(-1, {size}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)"]
@@ -96,7 +97,8 @@ def stay_in_memory():
         raise OSError(ctypes.get_errno(), "mlockall")
 
 
-def _meminfo(name):
+def meminfo(name):
+    """Bytes of one line of /proc/meminfo; 0 where there is none."""
     with open("/proc/meminfo", "rb") as file:
         for line in file:
             if line.startswith(name):
@@ -172,7 +174,7 @@ class Info(Stream):
         disk = os.statvfs(self.agent.surroundings.home)
         self.finish(
             {
-                "memoryFreeBytes": _meminfo(b"MemAvailable:"),
+                "memoryFreeBytes": self.agent.surroundings.memory_free(),
                 "scratchFreeBytes": disk.f_bavail * disk.f_frsize,
                 "processes": sum(not process.zombie for process in processes(self.agent.surroundings)),
             }
@@ -183,7 +185,7 @@ class Settle(Child):
     """`settle`: first the contexts give memory back, then the agent, then the kernel."""
 
     def __init__(self, agent, number):
-        super().__init__(agent, number, settle_kernel if agent.surroundings.is_machine else os.sync, as_user=False)
+        super().__init__(agent, number, settle_kernel if agent.surroundings.has_kernel else os.sync, as_user=False)
 
     def begin(self):
         """The kernel's part comes last."""

@@ -1,6 +1,7 @@
 """The zygote: a root-owned Python with everything imported, which forks a worker for each Python context.
 
-It runs no user code and reads nothing from a worker. Its children are reaped only when the agent says so (zygote_client.py).
+It runs no user code and reads nothing from a worker. Its children are reaped only when the agent says so (zygote_client.py). Where a fork would
+double its memory instead of sharing it, it becomes the worker itself, once.
 """
 
 import gc
@@ -8,6 +9,7 @@ import os
 import select
 import signal
 import socket
+import sys
 
 from . import python_worker
 from .shell import warm_shell
@@ -24,7 +26,7 @@ def serve(descriptor, surroundings):
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     os.makedirs(surroundings.warm_home, mode=0o755, exist_ok=True)
     os.chdir(surroundings.warm_home)
-    shell = warm_shell()
+    shell = warm_shell(surroundings.forks_share)
     surroundings.own_tree(surroundings.warm_home)
     gc.collect()
     trim_heap()
@@ -49,8 +51,19 @@ def serve(descriptor, surroundings):
             words = message.decode("ascii").split()
             if words[0] == "R":
                 os.waitpid(children.pop(int(words[1]))[0], 0)
+            elif words[0] == "B":
+                agent.close()
+                _close_fonts()
+                python_worker.serve(shell, surroundings, words[1], *descriptors)
             elif words[0] == "F":
                 _fork(agent, surroundings, shell, children, int(words[1]), words[2], descriptors)
+
+
+def _close_fonts():
+    """A worker closes every file that it did not open itself; after a fork Matplotlib forgets its fonts by itself."""
+    fonts = sys.modules.get("matplotlib.font_manager")
+    if fonts is not None:
+        fonts._get_font.cache_clear()
 
 
 def _tell_exits(agent, children):

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { makeId } from '@bulkhead/protocol';
 import { loadConfig } from '@bulkhead/server';
-import { openCgroups } from '../../packages/server/src/runtimes/qemu/cgroups.ts';
+import { openCgroups } from '../../packages/server/src/runtimes/cgroups.ts';
 import { launchMachine, processesWith, useBulkhead } from './support.ts';
 
 const bulkhead = useBulkhead();

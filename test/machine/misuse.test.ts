@@ -5,17 +5,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type ContextFate, type ErrorCode, limits } from '@bulkhead/protocol';
 import type { SessionHandle } from '@bulkhead/server';
-import { openSession, output, turn, useBulkhead } from './support.ts';
-
-let neighbour: SessionHandle;
-const bulkhead = useBulkhead(async (opened) => {
-  neighbour = await openSession(opened);
-  await output(neighbour, 'steady = 7');
-});
-
-async function neighbourAnswers(): Promise<void> {
-  assert.equal(await output(neighbour, 'print(steady)'), '7');
-}
+import { findMachines } from '../../packages/server/src/runtimes/machine-name.ts';
+import { onEveryRuntime, openSession, output, turn, useBulkhead } from './support.ts';
 
 interface Misuse {
   readonly name: string;
@@ -24,6 +15,8 @@ interface Misuse {
   readonly timeoutMs?: number;
   readonly codes: readonly (ErrorCode | 'ok')[];
   readonly fate: readonly ContextFate[];
+  /** It takes memory as quickly as it can: a runtime may declare that this ends the machine (`memoryOverrun`). */
+  readonly overruns?: boolean;
 }
 
 const misuses: readonly Misuse[] = [
@@ -44,6 +37,7 @@ const misuses: readonly Misuse[] = [
     language: 'bash',
     timeoutMs: 8000,
     codes: ['turn_timeout', 'turn_failed', 'context_died', 'ok'],
+    overruns: true,
     fate: ['kept', 'lost'],
   },
   {
@@ -51,6 +45,7 @@ const misuses: readonly Misuse[] = [
     code: 'import os\nwhile True:\n    try: os.fork()\n    except OSError: pass',
     timeoutMs: 8000,
     codes: ['turn_timeout'],
+    overruns: true,
     fate: ['kept', 'lost'],
   },
   {
@@ -58,6 +53,7 @@ const misuses: readonly Misuse[] = [
     code: 'x = []\nwhile True: x.append(bytearray(10_000_000))',
     timeoutMs: 60_000,
     codes: ['context_died', 'turn_failed'],
+    overruns: true,
     fate: ['lost', 'kept'],
   },
   {
@@ -81,77 +77,98 @@ const misuses: readonly Misuse[] = [
   },
 ];
 
-for (const misuse of misuses) {
-  test(`${misuse.name} ends in a typed error, and the session says what is left`, async (context: TestContext) => {
+await onEveryRuntime((runtime) => {
+  let neighbour: SessionHandle;
+  const bulkhead = useBulkhead(async (opened) => {
+    neighbour = await openSession(opened);
+    await output(neighbour, 'steady = 7');
+  }, runtime);
+
+  async function neighbourAnswers(): Promise<void> {
+    assert.equal(await output(neighbour, 'print(steady)'), '7');
+  }
+
+  for (const misuse of misuses) {
+    test(`${misuse.name} ends in a typed error, and the session says what is left`, async (context: TestContext) => {
+      await using session = await openSession(bulkhead());
+      await output(session, 'mine = 1');
+      const started = performance.now();
+      const { language = 'python', timeoutMs = 30_000 } = misuse;
+      const result = await turn(session, misuse.code, { language, timeoutMs });
+      const elapsedMs = performance.now() - started;
+      context.diagnostic(`${result.error?.code ?? 'ok'}, context ${result.context}, ${Math.round(elapsedMs)} ms`);
+      if (result.context === 'gone' && misuse.overruns === true) {
+        assert.equal(bulkhead().runtime.capabilities.memoryOverrun, 'machine', JSON.stringify(result.error));
+        assert.equal(result.error?.code, 'machine_lost');
+        await neighbourAnswers();
+        return;
+      }
+      assert.ok(
+        misuse.codes.includes(result.error?.code ?? 'ok'),
+        `${JSON.stringify(result.error)} ${result.stderr.slice(-500)}`,
+      );
+      assert.ok(misuse.fate.includes(result.context), `context ${result.context}`);
+      assert.ok(elapsedMs < timeoutMs + limits.interruptGraceMs + limits.killGraceMs + 2000, `${elapsedMs} ms`);
+      // The answer to "is my session still usable?", held to its word.
+      assert.equal(await output(session, 'print("usable")'), 'usable');
+      if (language === 'python' && result.context === 'kept') assert.equal(await output(session, 'print(mine)'), '1');
+      await neighbourAnswers();
+    });
+  }
+
+  test('a gigabyte of output is cut truthfully, and the host keeps little of it', async () => {
     await using session = await openSession(bulkhead());
-    await output(session, 'mine = 1');
-    const started = performance.now();
-    const { language = 'python', timeoutMs = 30_000 } = misuse;
-    const result = await turn(session, misuse.code, { language, timeoutMs });
-    const elapsedMs = performance.now() - started;
-    context.diagnostic(`${result.error?.code ?? 'ok'}, context ${result.context}, ${Math.round(elapsedMs)} ms`);
-    assert.ok(
-      misuse.codes.includes(result.error?.code ?? 'ok'),
-      `${JSON.stringify(result.error)} ${result.stderr.slice(-500)}`,
+    await output(session, '1');
+    const rssBefore = process.memoryUsage().rss;
+    const size = 1_000_000_000;
+    const result = await turn(
+      session,
+      `import os\nblock = b"x" * 1_000_000\nfor i in range(1000): os.write(1, block)`,
+      {
+        timeoutMs: 240_000,
+      },
     );
-    assert.ok(misuse.fate.includes(result.context), `context ${result.context}`);
-    assert.ok(elapsedMs < timeoutMs + limits.interruptGraceMs + limits.killGraceMs + 2000, `${elapsedMs} ms`);
-    // The answer to "is my session still usable?", held to its word.
-    assert.equal(await output(session, 'print("usable")'), 'usable');
-    if (language === 'python' && result.context === 'kept') assert.equal(await output(session, 'print(mine)'), '1');
+    assert.equal(result.status, 'ok', JSON.stringify(result.error));
+    assert.equal(Buffer.byteLength(result.stdout) + result.truncated.stdoutBytes, size);
+    assert.ok(Buffer.byteLength(result.stdout) <= limits.turnOutputMaxBytes);
+    const grownMb = (process.memoryUsage().rss - rssBefore) / 1e6;
+    assert.ok(grownMb < 128, `the host grew by ${grownMb.toFixed(0)} MB`);
     await neighbourAnswers();
   });
-}
 
-test('a gigabyte of output is cut truthfully, and the host keeps little of it', async () => {
-  await using session = await openSession(bulkhead());
-  await output(session, '1');
-  const rssBefore = process.memoryUsage().rss;
-  const size = 1_000_000_000;
-  const result = await turn(session, `import os\nblock = b"x" * 1_000_000\nfor i in range(1000): os.write(1, block)`, {
-    timeoutMs: 240_000,
+  test('one line of 200 MB, invalid UTF-8 and binary output come back as text with a count of what was cut', async () => {
+    await using session = await openSession(bulkhead());
+    const long = await turn(session, 'import sys\nfor i in range(200): sys.stdout.write("y" * 1_000_000)', {
+      timeoutMs: 120_000,
+    });
+    assert.equal(Buffer.byteLength(long.stdout) + long.truncated.stdoutBytes, 200_000_000);
+    const invalid = await turn(session, 'import os; os.write(1, b"a\\xff\\xfe\\xc3(b\\xe2\\x82")');
+    assert.equal(invalid.stdout, 'a\ufffd\ufffd\ufffd(b\ufffd');
+    const binary = await turn(session, 'import os; os.write(1, bytes(range(256)) * 100)');
+    assert.equal(binary.status, 'ok');
+    assert.ok(binary.stdout.includes('\0'));
   });
-  assert.equal(result.status, 'ok', JSON.stringify(result.error));
-  assert.equal(Buffer.byteLength(result.stdout) + result.truncated.stdoutBytes, size);
-  assert.ok(Buffer.byteLength(result.stdout) <= limits.turnOutputMaxBytes);
-  const grownMb = (process.memoryUsage().rss - rssBefore) / 1e6;
-  assert.ok(grownMb < 128, `the host grew by ${grownMb.toFixed(0)} MB`);
-  await neighbourAnswers();
-});
 
-test('one line of 200 MB, invalid UTF-8 and binary output come back as text with a count of what was cut', async () => {
-  await using session = await openSession(bulkhead());
-  const long = await turn(session, 'import sys\nfor i in range(200): sys.stdout.write("y" * 1_000_000)', {
-    timeoutMs: 120_000,
+  test('code of 10 MB runs, and more than the limit is refused', async () => {
+    await using session = await openSession(bulkhead());
+    const padding = '#'.repeat(10 * 1024 * 1024);
+    const result = await turn(session, `${padding}\nprint("long")`);
+    assert.equal(result.stdout, 'long\n', JSON.stringify(result.error));
+    await assert.rejects(async () => turn(session, '#'.repeat(limits.codeMaxBytes + 1)), { code: 'limit_exceeded' });
   });
-  assert.equal(Buffer.byteLength(long.stdout) + long.truncated.stdoutBytes, 200_000_000);
-  const invalid = await turn(session, 'import os; os.write(1, b"a\\xff\\xfe\\xc3(b\\xe2\\x82")');
-  assert.equal(invalid.stdout, 'a\ufffd\ufffd\ufffd(b\ufffd');
-  const binary = await turn(session, 'import os; os.write(1, bytes(range(256)) * 100)');
-  assert.equal(binary.status, 'ok');
-  assert.ok(binary.stdout.includes('\0'));
-});
 
-test('code of 10 MB runs, and more than the limit is refused', async () => {
-  await using session = await openSession(bulkhead());
-  const padding = '#'.repeat(10 * 1024 * 1024);
-  const result = await turn(session, `${padding}\nprint("long")`);
-  assert.equal(result.stdout, 'long\n', JSON.stringify(result.error));
-  await assert.rejects(async () => turn(session, '#'.repeat(limits.codeMaxBytes + 1)), { code: 'limit_exceeded' });
-});
-
-test('the guest can end its whole machine; the turn, the session and nobody else are told', async () => {
-  const session = await openSession(bulkhead());
-  const machine = (await bulkhead().runtime.list()).find((record) => record.session === session.id);
-  assert.ok(machine !== undefined);
-  const running = session.startTurn({ code: 'import time; time.sleep(60)' });
-  // Guest code is an ordinary user and has no such right; a guest kernel that has been taken over does it to itself.
-  const { findMachines } = await import('../../packages/server/src/runtimes/qemu/machine-name.ts');
-  for (const { pid } of findMachines().filter(({ id }) => id === machine.id)) process.kill(pid, 'SIGKILL');
-  const result = await running.result;
-  assert.equal(result.error?.code, 'machine_lost');
-  assert.equal(result.context, 'gone');
-  await assert.rejects(async () => turn(session, '1'), { code: /session_ended|machine_lost/ });
-  await session.terminate();
-  await neighbourAnswers();
+  test('the guest can end its whole machine; the turn, the session and nobody else are told', async () => {
+    const session = await openSession(bulkhead());
+    const machine = (await bulkhead().runtime.list()).find((record) => record.session === session.id);
+    assert.ok(machine !== undefined);
+    const running = session.startTurn({ code: 'import time; time.sleep(60)' });
+    // Guest code is an ordinary user and has no such right; a guest kernel that has been taken over does it to itself.
+    for (const { pid } of findMachines().filter(({ id }) => id === machine.id)) process.kill(pid, 'SIGKILL');
+    const result = await running.result;
+    assert.equal(result.error?.code, 'machine_lost');
+    assert.equal(result.context, 'gone');
+    await assert.rejects(async () => turn(session, '1'), { code: /session_ended|machine_lost/ });
+    await session.terminate();
+    await neighbourAnswers();
+  });
 });

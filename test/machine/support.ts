@@ -2,15 +2,35 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
-import { after, before } from 'node:test';
-import { type Language, type TenantId, type TurnResult, makeId } from '@bulkhead/protocol';
-import { type Bulkhead, type Machine, type SessionHandle, loadConfig, openBulkhead } from '@bulkhead/server';
+import { after, before, describe } from 'node:test';
+import { type Language, type RuntimeName, type TenantId, type TurnResult, makeId } from '@bulkhead/protocol';
+import {
+  type Bulkhead,
+  type Config,
+  type Machine,
+  type SessionHandle,
+  loadConfig,
+  openBulkhead,
+  tryRuntimes,
+} from '@bulkhead/server';
 
-/** Opens Bulkhead and does `ready` before the tests of a file, and closes it after them; the function gives it, open. */
-export function useBulkhead(ready?: (bulkhead: Bulkhead) => Promise<void>): () => Bulkhead {
+/** What `define` registers, once on each runtime that makes machines; where a host lacks one, that is said. */
+export async function onEveryRuntime(define: (runtime: RuntimeName) => void): Promise<void> {
+  for (const runtime of ['qemu', 'gvisor'] as const) {
+    await using tried = await tryRuntimes({ ...loadConfig(), runtime });
+    const absent = tried.absences.map(({ why }) => why).join(' ');
+    describe(`on ${runtime}`, absent === '' ? {} : { skip: absent }, () => define(runtime));
+  }
+}
+
+/** Opens Bulkhead and does `ready` before the tests of a file or suite, and closes it after them; the function gives it, open. */
+export function useBulkhead(
+  ready?: (bulkhead: Bulkhead) => Promise<void>,
+  runtime: Config['runtime'] = loadConfig().runtime,
+): () => Bulkhead {
   let bulkhead: Bulkhead | undefined;
   before(async () => {
-    bulkhead = await openBulkhead(loadConfig());
+    bulkhead = await openBulkhead({ ...loadConfig(), runtime });
     await bulkhead.runtime.prepare('small', { onProgress: (message) => console.error(message) });
     await ready?.(bulkhead);
   });

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type TenantId, makeId } from '@bulkhead/protocol';
 import { type Bulkhead, type LaunchSpec, loadConfig, openBulkhead } from '@bulkhead/server';
-import { QemuSpare } from '../../packages/server/src/runtimes/qemu/qemu-spare.ts';
+import { ConfirmedSpare } from '../../packages/server/src/runtimes/spare.ts';
 import { eventually, openSession, output, processesWith, useBulkhead, value } from './support.ts';
 
 const bulkhead = useBulkhead();
@@ -75,12 +75,12 @@ test('there is no way to a machine that has not confirmed, nor to the guest of o
   giveUp.abort();
   await assert.rejects(launching, { code: 'cancelled' }, 'there is no spare machine before it has confirmed');
   await eventually('nothing is left', async () => !(await launched()));
-  const forged: unknown = Object.create(QemuSpare.prototype);
-  assert.ok(forged instanceof QemuSpare);
+  const forged: unknown = Object.create(ConfirmedSpare.prototype);
+  assert.ok(forged instanceof ConfirmedSpare);
   await assert.rejects(forged.claim(specOf()), TypeError, 'one cannot be made up');
   await using spare = await runtime.launchSpare({ tenant, size: 'small' });
   assert.deepEqual(Reflect.ownKeys(spare), [], 'nothing in it but what its interface has');
-  const members = Reflect.ownKeys(QemuSpare.prototype).map(String).toSorted();
+  const members = Reflect.ownKeys(ConfirmedSpare.prototype).map(String).toSorted();
   assert.deepEqual(members, ['Symbol(Symbol.asyncDispose)', 'claim', 'constructor', 'exited', 'id']);
 });
 

@@ -3,10 +3,12 @@
 import type {
   CheckpointResource,
   Language,
+  RuntimeName,
   SessionId,
   SessionResource,
   SizeName,
   SnapshotId,
+  Tier,
   TimeLimits,
   TurnEvent,
   TurnRequest,
@@ -22,6 +24,8 @@ export interface SessionInfo extends SessionResource {
 
 export interface SessionRequest {
   readonly size: SizeName;
+  readonly runtime?: RuntimeName;
+  readonly minimumTier?: Tier;
   readonly timeLimits?: Partial<TimeLimits>;
 }
 

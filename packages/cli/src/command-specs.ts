@@ -1,6 +1,6 @@
 // Every command as data: parsing, help and suggestions are made from this.
 
-import { languages, sizeNames, sizes } from '@bulkhead/protocol';
+import { languages, sizeNames, sizes, tiers } from '@bulkhead/protocol';
 import { accountSpecs } from './account-specs.ts';
 import type { CommandSpec, OptionSpec } from './command.ts';
 import { help, json, quiet, server } from './option-specs.ts';
@@ -10,6 +10,16 @@ const sizeHelp = sizeNames
   .join(', ');
 
 const size: OptionSpec = { type: 'string', value: 'SIZE', help: `what the session is given: ${sizeHelp}` };
+const runtime: OptionSpec = {
+  type: 'string',
+  value: 'RUNTIME',
+  help: 'qemu or gvisor, and nothing in its place; the strongest that works here unless said',
+};
+const minimumTier: OptionSpec = {
+  type: 'string',
+  value: 'TIER',
+  help: `no weaker wall than this: ${tiers.slice(0, -1).join(', ')}`,
+};
 const timeout: OptionSpec = {
   type: 'string',
   value: 'TIME',
@@ -47,6 +57,8 @@ Nothing the code does reaches this host: it sees no file of yours but those you 
       timeout,
       size,
       server,
+      runtime,
+      'minimum-tier': minimumTier,
       session: { type: 'string', value: 'ID', help: 'a turn in a session that is kept, instead of in a new one' },
       figures,
       json: { type: 'boolean', help: 'print one JSON document when it is over, whatever happened' },
@@ -82,6 +94,8 @@ lines always end a Python block). The exit code is 0, or that of the last turn t
       lang: { type: 'string', short: 'l', value: 'LANGUAGE', help: `the language to begin with; python unless said` },
       timeout,
       size,
+      runtime,
+      'minimum-tier': minimumTier,
       figures,
       lines: { type: 'boolean', help: 'from a pipe: every line is a turn' },
       server,
@@ -123,6 +137,8 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
         help: 'create: ended after so long, whatever it does; 8h unless said',
       },
       size,
+      runtime,
+      'minimum-tier': minimumTier,
       lang: { type: 'string', short: 'l', value: 'LANGUAGE', help: 'attach: the language to begin with' },
       timeout,
       figures,
@@ -228,17 +244,42 @@ Exit code 1 when sessions cannot run here.`,
     ],
   },
   {
+    name: 'plan',
+    usage: 'plan [OPTION]...',
+    summary: 'which runtime a session would get here, and why',
+    description: `Tries every runtime and says what a session would be given, by the rule that placement goes by: what is named is taken, or
+nothing is; what isolates less than the strongest of the minima (of this host, the tenant, the session) is never taken; of the
+rest the strongest tier. Starts nothing. Exit code 69 when no session could be had.`,
+    options: { runtime, 'minimum-tier': minimumTier, json, help },
+    examples: [
+      ['bulkhead plan', 'what there is, and what would be chosen'],
+      ['bulkhead plan --minimum-tier vm-kvm', 'whether a session that insists on hardware virtualisation runs here'],
+    ],
+  },
+  {
     name: 'bench',
-    usage: 'bench launch|create|turn|keep|density|suspend|resume|fork|sleep|http [OPTION]...',
+    usage: 'bench launch|create|turn|keep|density|crowd|suspend|resume|fork|sleep|http [OPTION]...',
     summary: 'measure this host, beside what you would pick instead',
     description: `Each number says what its clock measured, from where to where. Ratios to the baselines of the same run are what travels to
 other machines.`,
-    options: { n: { type: 'string', short: 'n', value: 'N', help: 'how many times' }, json, quiet, help },
+    options: {
+      n: { type: 'string', short: 'n', value: 'N', help: 'how many times' },
+      runtime: {
+        type: 'string',
+        multiple: true,
+        value: 'RUNTIME',
+        help: 'qemu or gvisor, several times for several, or "all" that work here; the one that a session gets unless said',
+      },
+      json,
+      quiet,
+      help,
+    },
     examples: [
       ['bulkhead bench launch -n 50', 'from the call to a confirmed, unique machine'],
       ['bulkhead bench turn -n 200 --json', 'what a turn costs on top of its own work'],
       ['bulkhead bench http -n 50', 'the same over HTTP, and files both ways'],
       ['bulkhead bench density -n 40', 'what an idle session keeps in memory'],
+      ['bulkhead bench launch --runtime all', 'on every runtime that works here, in one run'],
       ['bulkhead bench resume -n 30', 'from asleep on the disk to a result, by how much was touched'],
     ],
   },

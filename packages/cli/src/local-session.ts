@@ -35,9 +35,14 @@ export type LocalRequest = Omit<CreateSessionRequest, 'tenant'>;
 
 export async function openLocal(
   context: CommandContext,
-  { quiet, keep = false }: { readonly quiet: boolean; readonly keep?: boolean },
+  {
+    quiet,
+    keep = false,
+    runtime,
+  }: { readonly quiet: boolean; readonly keep?: boolean; readonly runtime?: Config['runtime'] },
 ): Promise<OpenedBulkhead> {
-  const bulkhead = await openBulkhead(configure(context), { keep });
+  const config = configure(context);
+  const bulkhead = await openBulkhead(runtime === undefined ? config : { ...config, runtime }, { keep });
   const { ended } = context.interrupts;
   // The second signal ends every session; turns that run end with it.
   const onEnded = (): void => void bulkhead.sessions.close();

@@ -5,6 +5,7 @@ import {
   type Id,
   type IdKind,
   type Language,
+  type RuntimeName,
   type SessionId,
   type SizeName,
   type Tier,
@@ -14,6 +15,7 @@ import {
   sizeNames,
   tiers,
 } from '@bulkhead/protocol';
+import type { CommandInput } from './command.ts';
 import { nearest } from './nearest.ts';
 
 const listedBy: Partial<Record<IdKind, string>> = {
@@ -99,4 +101,27 @@ export function parseExpiry(text: string, nowUnixMs: number): string {
 
 function parseMoment(text: string): number {
   return /^\d{4}-\d\d-\d\d(?:T[\d:.]+(?:Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : Number.NaN;
+}
+
+/** What may be asked for by name. */
+const runtimes = ['qemu', 'gvisor'] as const satisfies readonly RuntimeName[];
+
+/** Errors: `invalid_request` with a suggestion. */
+export function parseRuntime(text: string | undefined): 'auto' | RuntimeName | undefined {
+  if (text === undefined) return undefined;
+  const found = (['auto', ...runtimes] as const).find((name) => name === text);
+  if (found === undefined) throw unknownValue('runtime', text, ['auto', ...runtimes]);
+  return found;
+}
+
+/** Of a session: what it asks for by name, and the least that it is isolated by. Errors: `invalid_request` with a suggestion. */
+export function parsePlacement(input: CommandInput): { readonly runtime?: RuntimeName; readonly minimumTier?: Tier } {
+  const asked = parseRuntime(input.text('runtime'));
+  const text = input.text('minimum-tier');
+  const minimumTier = tiers.find((name) => name === text);
+  if (text !== undefined && minimumTier === undefined) throw unknownValue('tier', text, tiers);
+  return {
+    ...(asked === undefined || asked === 'auto' ? {} : { runtime: asked }),
+    ...(minimumTier === undefined ? {} : { minimumTier }),
+  };
 }

@@ -21,6 +21,7 @@ const loaders: Readonly<Record<string, () => Promise<CommandFunction>>> = {
   mcp: async () => (await import('./commands/mcp.ts')).mcp,
   image: async () => (await import('./commands/image.ts')).image,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
+  plan: async () => (await import('./commands/plan.ts')).plan,
   bench: async () => (await import('./commands/bench.ts')).bench,
   help: async () => (await import('./commands/help.ts')).help,
   version: async () => (await import('./commands/version.ts')).version,

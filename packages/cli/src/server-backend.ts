@@ -44,9 +44,9 @@ export class ServerBackend implements Backend {
     return toInfo((await this.#create(request, signal)).info);
   }
 
-  async #create({ size, timeLimits }: SessionRequest, signal: AbortSignal): Promise<OwnedSession> {
+  async #create(request: SessionRequest, signal: AbortSignal): Promise<OwnedSession> {
     const options = { signal: AbortSignal.any([signal, this.#ended]) };
-    return await this.#client.sessions.create(timeLimits === undefined ? { size } : { size, timeLimits }, options);
+    return await this.#client.sessions.create(request, options);
   }
 
   async listSessions({ ended }: { readonly ended: boolean }): Promise<readonly SessionInfo[]> {

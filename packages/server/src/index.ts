@@ -8,6 +8,7 @@ import type { Doctor } from './doctor/doctor.ts';
 import type { Keeping } from './keep-sessions.ts';
 import { openQemuRuntime, openRuntimes } from './open-runtimes.ts';
 import type { Tenancy, TenancyOptions } from './open-tenancy.ts';
+import { planHost } from './plan-host.ts';
 import type { Absence, Minima } from './placement/place.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import type { RunningServer, ServeOptions } from './serve.ts';
@@ -19,13 +20,21 @@ export type { Doctor } from './doctor/doctor.ts';
 export type { CheckStatus, HostCheck, HostReport } from './doctor/host-report.ts';
 export type { ExecRequest, FileEntry, FileStat, Guest, GuestExec } from './guest/guest.ts';
 export { type Clock, systemClock } from './lib/clock.ts';
+export { type PlanRequest, planHost } from './plan-host.ts';
+export { type OpenedRuntimes, openRuntimes, tryRuntimes } from './open-runtimes.ts';
 export type {
   LaunchSpec,
   LaunchTimings,
   Machine,
   MachineExit,
+  MachineRecord,
+  RestoreOptions,
   Runtime,
   RuntimeCapabilities,
+  SnapshotFacts,
+  SnapshotSource,
+  SnapshotTarget,
+  SpareMachine,
 } from './runtimes/runtime.ts';
 export type { Keeping } from './keep-sessions.ts';
 export type { Absence, Candidate, Minima, Plan } from './placement/place.ts';
@@ -172,14 +181,24 @@ export async function openImages(config: Config): Promise<Images> {
       const { pruneTemplates } = await import('./runtimes/qemu/template.ts');
       const kept = new Set((await images.list()).map(({ digest }) => String(digest)));
       const templates = await pruneTemplates(config.cacheDir, kept);
-      return [...removed, ...templates.map((template) => ({ kind: 'template', ...template }))];
+      const { pruneContainers } = await import('./runtimes/gvisor/prune.ts');
+      const containers = await pruneContainers(config.cacheDir, kept);
+      return [
+        ...removed,
+        ...templates.map((template) => ({ kind: 'template', ...template })),
+        ...containers.map((container) => ({ ...container })),
+      ];
     },
   };
 }
 
 export async function openDoctor(config: Config): Promise<Doctor> {
   const { openDoctor: open } = await import('./doctor/doctor.ts');
-  return await open({ ...config, probeAccelerator: () => probeAccelerator(config) });
+  return await open({
+    ...config,
+    probeAccelerator: () => probeAccelerator(config),
+    planRuntimes: () => planHost(config),
+  });
 }
 
 /** With the newest image that is here: the doctor builds nothing. */

@@ -18,8 +18,12 @@ export interface OpenedRuntimes extends AsyncDisposable {
 type Opener = (config: Config) => Promise<Runtime>;
 
 /** In the order of preference. What is heavy is loaded when it is opened. */
-const openers: Readonly<Partial<Record<RuntimeName, Opener>>> = {
+const openers: Readonly<Record<RuntimeName, Opener>> = {
   qemu: openQemuRuntime,
+  gvisor: async (config) => {
+    const { createGvisorRuntime } = await import('./runtimes/gvisor/gvisor-runtime.ts');
+    return await createGvisorRuntime(config);
+  },
   fake: async () => {
     const { FakeRuntime } = await import('./runtimes/fake/fake-runtime.ts');
     return new FakeRuntime();
@@ -27,46 +31,48 @@ const openers: Readonly<Partial<Record<RuntimeName, Opener>>> = {
 };
 /** What each setting opens, in the order of preference: `auto` never the fake one. */
 const selections: Readonly<Record<Config['runtime'], readonly RuntimeName[]>> = {
-  auto: ['qemu'],
+  auto: ['qemu', 'gvisor'],
   qemu: ['qemu'],
   gvisor: ['gvisor'],
   fake: ['fake'],
 };
 
-/** Errors: `host_unsupported` when the one that is configured cannot be used, or none can. */
-export async function openRuntimes(config: Config): Promise<OpenedRuntimes> {
+/** Those that can be used, and why the others cannot. Errors: what is no question of what this host can do. */
+export async function tryRuntimes(config: Config): Promise<Omit<OpenedRuntimes, 'first'>> {
   await using opening = new AsyncDisposableStack();
-  const names = selections[config.runtime];
   const absences: Absence[] = [];
   const tried = await Promise.all(
-    names.map(async (name) => {
+    selections[config.runtime].map(async (name) => {
       try {
-        return opening.use(await open(name, config));
+        return opening.use(await openers[name](config));
       } catch (error) {
-        if (!BulkheadError.is(error, 'host_unsupported') || names.length === 1) throw error;
-        absences.push({ runtime: name, why: error.message });
+        if (!BulkheadError.is(error, 'host_unsupported')) throw error;
+        absences.push({ runtime: name, why: error.message, hint: error.hint });
         return undefined;
       }
     }),
   );
+  const opened = opening.move();
   const all = tried.filter((runtime) => runtime !== undefined);
+  return { all, absences, [Symbol.asyncDispose]: () => opened.disposeAsync() };
+}
+
+/** Errors: `host_unsupported` when the one that is configured cannot be used, or none can. */
+export async function openRuntimes(config: Config): Promise<OpenedRuntimes> {
+  await using opening = new AsyncDisposableStack();
+  const { all, absences } = opening.use(await tryRuntimes(config));
   const offers = all.map(({ capabilities }) => capabilities);
   const { runtime: chosen } = plan({ minima: {} }, offers);
   const first = all[offers.findIndex(({ runtime }) => chosen === runtime)];
   if (first === undefined) {
     const reasons = absences.map(({ runtime, why }) => `${runtime}: ${why}`).join(' ');
+    const hint = absences.length === 1 ? absences[0]?.hint : undefined;
     throw new BulkheadError('host_unsupported', `No runtime can be used here. ${reasons}`, {
-      hint: 'Run script/bootstrap, then `bulkhead doctor`.',
+      hint: hint ?? 'Run script/bootstrap, then `bulkhead doctor`.',
     });
   }
   const opened = opening.move();
   return { all, absences, first, [Symbol.asyncDispose]: () => opened.disposeAsync() };
-}
-
-async function open(name: RuntimeName, config: Config): Promise<Runtime> {
-  const opener = openers[name];
-  if (opener === undefined) throw new BulkheadError('host_unsupported', `There is no runtime ${name}.`);
-  return await opener(config);
 }
 
 /** QEMU takes as long to say its version as we take to load what drives it. */

@@ -4,6 +4,7 @@ import type { Bulkhead } from '@bulkhead/server';
 import type { CommandContext, CommandInput } from '../command.ts';
 import { openLocal } from '../local-session.ts';
 import { nearest } from '../nearest.ts';
+import { parseRuntime } from '../parse-values.ts';
 import { jsonLine } from '../output.ts';
 import { formatNumber, formatTable } from '../table.ts';
 
@@ -13,6 +14,7 @@ const benchmarks: Readonly<Record<string, number>> = {
   turn: 200,
   keep: 200,
   density: 40,
+  crowd: 100,
   suspend: 30,
   resume: 30,
   fork: 30,
@@ -59,10 +61,26 @@ export async function bench(context: CommandContext, input: CommandInput): Promi
   const onProgress = (message: string): void => {
     if (!input.flag('quiet')) void stderr.line(stderr.style('dim', message));
   };
-  await using local = await openLocal(context, { quiet: input.flag('quiet') });
-  const report = await module.run({ n, bulkhead: local.bulkhead, signal: interrupts.ended, onProgress });
-  await context.stdout.write(input.flag('json') ? jsonLine(report) : formatReport(report));
+  for (const runtime of await whichRuntimes(context, input.texts('runtime'))) {
+    await using local = await openLocal(context, {
+      quiet: input.flag('quiet'),
+      ...(runtime === undefined ? {} : { runtime }),
+    });
+    const report = await module.run({ n, bulkhead: local.bulkhead, signal: interrupts.ended, onProgress });
+    await context.stdout.write(input.flag('json') ? jsonLine(report) : formatReport(report));
+  }
   return 0;
+}
+
+/** One after the other: side by side they would measure each other. */
+async function whichRuntimes(
+  context: CommandContext,
+  asked: readonly string[],
+): Promise<readonly (ReturnType<typeof parseRuntime> | undefined)[]> {
+  if (asked.length === 0) return [undefined];
+  if (!asked.includes('all')) return asked.map(parseRuntime);
+  await using local = await openLocal(context, { quiet: true });
+  return local.bulkhead.runtimes.map(({ capabilities }) => capabilities.runtime);
 }
 
 async function loadBenchmark(name: string): Promise<BenchmarkModule> {

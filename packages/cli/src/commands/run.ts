@@ -1,4 +1,4 @@
-import { type ErrorJson, type SessionId, type TurnResult, errorEntry } from '@bulkhead/protocol';
+import { BulkheadError, type ErrorJson, type SessionId, type TurnResult, errorEntry } from '@bulkhead/protocol';
 import { resolve } from 'node:path';
 import type { CommandSession, SessionInfo } from '../backend.ts';
 import type { CommandContext, CommandInput } from '../command.ts';
@@ -6,7 +6,7 @@ import { formatBytes, parseDurationMs } from '../duration.ts';
 import { FigureFolder } from '../figures.ts';
 import { openBackend } from '../open-backend.ts';
 import { jsonLine } from '../output.ts';
-import { parseLanguage, parseSessionId, parseSize } from '../parse-values.ts';
+import { parseLanguage, parsePlacement, parseSessionId, parseSize } from '../parse-values.ts';
 import { readCode } from '../read-code.ts';
 import { reportError, toBulkheadError } from '../report-error.ts';
 import { type Transfer, checkUpload, download, parseDownload, parseUpload, upload } from '../transfer.ts';
@@ -18,6 +18,7 @@ interface RunPlan {
   readonly language: ReturnType<typeof parseLanguage>;
   readonly timeoutMs: number | undefined;
   readonly size: ReturnType<typeof parseSize>;
+  readonly placement: ReturnType<typeof parsePlacement>;
   /** One that is kept, instead of a new one. */
   readonly session: SessionId | undefined;
   readonly uploads: readonly Transfer[];
@@ -66,11 +67,17 @@ async function planRun(context: CommandContext, input: CommandInput, signal: Abo
     language: parseLanguage(input.text('lang')),
     timeoutMs: timeout === undefined ? undefined : parseDurationMs(timeout),
     size: parseSize(input.text('size')),
+    placement: parsePlacement(input),
     uploads: input.texts('file').map((text) => parseUpload(text, context.workingDir)),
     downloads: input.texts('out').map((text) => parseDownload(text, context.workingDir)),
     json: input.flag('json'),
     quiet: input.flag('quiet'),
   };
+  if (plan.session !== undefined && Object.keys(plan.placement).length > 0) {
+    throw new BulkheadError('invalid_request', 'A session that is kept stays where it was created.', {
+      hint: 'Leave out --runtime and --minimum-tier; `bulkhead session create` takes both.',
+    });
+  }
   for (const transfer of plan.uploads) await checkUpload(transfer);
   return { ...plan, code: await readCode(context, input, signal) };
 }
@@ -91,7 +98,7 @@ async function carryOut(
   const { session: kept } = plan;
   await using backend = await openBackend(view.context, input, { quiet: plan.quiet, keep: kept !== undefined });
   const session = await (kept === undefined
-    ? backend.launchSession({ size: plan.size }, signal)
+    ? backend.launchSession({ size: plan.size, ...plan.placement }, signal)
     : backend.openSession(kept, signal));
   progress.info = session.info;
   for (const transfer of plan.uploads) await upload(session.files, transfer, signal);

@@ -2,7 +2,7 @@ import type { CheckpointResource, TimeLimits } from '@bulkhead/protocol';
 import type { SessionInfo } from '../backend.ts';
 import type { CommandContext, CommandInput } from '../command.ts';
 import { parseDurationMs } from '../duration.ts';
-import { parseSessionId, parseSize } from '../parse-values.ts';
+import { parsePlacement, parseSessionId, parseSize } from '../parse-values.ts';
 import { sessionDocument, sessionLine } from '../session-document.ts';
 import { type Verb, type VerbCall, runVerb } from '../verbs.ts';
 
@@ -52,7 +52,9 @@ async function create({ backend, input, signal }: VerbCall): Promise<unknown> {
     const text = input.text(option);
     if (text !== undefined) timeLimits[limit] = parseDurationMs(text);
   }
-  return sessionDocument(await backend.createSession({ size: parseSize(input.text('size')), timeLimits }, signal));
+  return sessionDocument(
+    await backend.createSession({ size: parseSize(input.text('size')), ...parsePlacement(input), timeLimits }, signal),
+  );
 }
 
 async function list({ backend, input }: VerbCall): Promise<unknown> {

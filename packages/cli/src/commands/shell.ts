@@ -7,7 +7,7 @@ import { parseDurationMs } from '../duration.ts';
 import { FigureFolder } from '../figures.ts';
 import { configure } from '../local-session.ts';
 import { openBackend } from '../open-backend.ts';
-import { parseLanguage, parseSize } from '../parse-values.ts';
+import { parseLanguage, parsePlacement, parseSize } from '../parse-values.ts';
 import { readLines } from '../read-lines.ts';
 import { ShellSession } from '../shell-session.ts';
 import type { TurnView } from '../turn-view.ts';
@@ -19,9 +19,10 @@ export async function shell(context: CommandContext, input: CommandInput): Promi
     });
   }
   const size = parseSize(input.text('size'));
+  const placement = parsePlacement(input);
   return await runShell(context, input, {
     keep: false,
-    launch: (backend, signal) => backend.launchSession({ size }, signal),
+    launch: (backend, signal) => backend.launchSession({ size, ...placement }, signal),
   });
 }
 

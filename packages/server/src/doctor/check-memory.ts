@@ -1,6 +1,6 @@
 import { type SizeName, sizeNames, sizes } from '@bulkhead/protocol';
 import { parseMeminfo } from '../lib/meminfo.ts';
-import { overheadMib, reserveMib } from '../runtimes/qemu/admission.ts';
+import { overheadMib, reserveMib } from '../runtimes/admission.ts';
 import type { Finding, SessionRoom } from './host-report.ts';
 import type { HostAccess } from './host-access.ts';
 

@@ -1,10 +1,13 @@
 import type { Config } from '../config/config.ts';
 import type { AcceleratorFinding } from './check-accelerator.ts';
+import type { Plan } from '../placement/place.ts';
 import { examineHost } from './examine-host.ts';
 import type { HostReport } from './host-report.ts';
 import { tryCgroups, trySealedMemory } from './qemu-trials.ts';
 
 export interface DoctorOptions extends Pick<Config, 'cacheDir'> {
+  /** What a session would run on, and why. */
+  readonly planRuntimes?: () => Promise<Plan>;
   /** Boots a guest with what is on this host already, or remembers what that showed; it builds no image. */
   readonly probeAccelerator?: (options: { readonly signal: AbortSignal }) => Promise<AcceleratorFinding>;
 }
@@ -19,7 +22,7 @@ async function notProbed(): Promise<AcceleratorFinding> {
 }
 
 export async function openDoctor(options: DoctorOptions): Promise<Doctor> {
-  const { cacheDir, probeAccelerator = notProbed } = options;
+  const { cacheDir, probeAccelerator = notProbed, planRuntimes } = options;
   return {
     examine: ({ signal } = {}) =>
       examineHost({
@@ -27,6 +30,7 @@ export async function openDoctor(options: DoctorOptions): Promise<Doctor> {
         probeAccelerator,
         trySealedMemory,
         tryCgroups,
+        ...(planRuntimes === undefined ? {} : { planRuntimes }),
         ...(signal === undefined ? {} : { signal }),
       }),
   };

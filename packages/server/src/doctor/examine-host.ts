@@ -15,7 +15,9 @@ import {
   sessionRoom,
 } from './check-memory.ts';
 import { checkSmt, checkVulnerabilities } from './check-processor.ts';
+import { judgeRuntimes, runtimeOfCheck } from './check-runtimes.ts';
 import { checkErofs, checkMmdebstrap, checkQemu, checkVersions } from './check-programs.ts';
+import type { Plan } from '../placement/place.ts';
 import { type HostAccess, openHost } from './host-access.ts';
 import { type Finding, type HostCheck, type HostReport, worstStatus } from './host-report.ts';
 
@@ -29,6 +31,8 @@ export interface ExamineOptions {
   readonly cacheDir: string;
   /** Boots a tiny guest, or remembers what that showed. */
   readonly probeAccelerator: (options: { readonly signal: AbortSignal }) => Promise<AcceleratorFinding>;
+  /** What a session would run on, with every runtime tried. */
+  readonly planRuntimes?: () => Promise<Plan>;
   /** Makes sealed memory as a template is made of, and tries to write to it; what it saw, for people. Rejects when it is not sealed. */
   readonly trySealedMemory: () => Promise<string>;
   /** Whether the runtime itself could use control groups; when it says no, that counts. */
@@ -76,7 +80,10 @@ export async function examineHost(options: ExamineOptions): Promise<HostReport> 
   const accelerated = bounded(probeTimeoutMs, signal, (either) => options.probeAccelerator({ signal: either })).catch(
     (error: unknown): AcceleratorFinding => ({ accelerator: 'none', proof: describe(error) }),
   );
-  const checks = await Promise.all([
+  const planned = bounded(probeTimeoutMs, signal, async () => (await options.planRuntimes?.()) ?? null).catch(
+    () => null,
+  );
+  const examined = await Promise.all([
     check('qemu', () => checkQemu(host, timeoutMs)),
     check('jail', () => checkJail(host, jailUser, timeoutMs)),
     check('kvm-device', () => checkKvmDevice(host)),
@@ -94,10 +101,13 @@ export async function examineHost(options: ExamineOptions): Promise<HostReport> 
     check('mmdebstrap', () => checkMmdebstrap(host, timeoutMs)),
     check('mkfs-erofs', () => checkErofs(host, timeoutMs)),
     check('versions', () => checkVersions(host, timeoutMs)),
+    planned.then((plan) => ({ name: 'runtimes', ...judgeRuntimes(plan) })),
   ]);
   signal?.throwIfAborted();
   const { accelerator } = await accelerated;
-  const tier = tierOf(accelerator);
+  const plan = await planned;
+  const tier = plan?.tier ?? tierOf(accelerator);
+  const checks = plan?.runtime === undefined ? examined : examined.map((each) => excuse(each, plan.runtime));
   return {
     status: worstStatus(checks),
     accelerator,
@@ -105,7 +115,16 @@ export async function examineHost(options: ExamineOptions): Promise<HostReport> 
     tierMeaning: tierMeanings[tier],
     room: sessionRoom(await readAvailableBytes(host)),
     checks,
+    plan,
   };
+}
+
+/** What only one runtime needs keeps no session from running where another one can be used. */
+function excuse(check: HostCheck, chosen: string | undefined): HostCheck {
+  const concerns = runtimeOfCheck[check.name];
+  return check.status !== 'fail' || concerns === undefined || concerns === chosen
+    ? check
+    : { ...check, status: 'warn' };
 }
 
 async function checkSealedMemory(trySealedMemory: () => Promise<string>): Promise<Finding> {

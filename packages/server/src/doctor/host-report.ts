@@ -1,4 +1,5 @@
 import type { Accelerator, SizeName, Tier } from '@bulkhead/protocol';
+import type { Plan } from '../placement/place.ts';
 
 /** `warn`: sessions run, but weaker, slower or fewer than they could. `fail`: sessions cannot run until it is changed. */
 export const checkStatuses = ['ok', 'warn', 'fail'] as const;
@@ -35,6 +36,8 @@ export interface HostReport {
   readonly tierMeaning: string;
   readonly room: Readonly<Record<SizeName, SessionRoom>>;
   readonly checks: readonly HostCheck[];
+  /** Which runtimes there are, and which one a session gets that asks for nothing; null where that was not tried. */
+  readonly plan: Plan | null;
 }
 
 /** The worst of several statuses. */

@@ -1,7 +1,7 @@
 // What the `qemu` runtime needs of a host, tried with the runtime's own code, so that the doctor and a launch cannot disagree.
 
 import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
-import { openCgroups } from '../runtimes/qemu/cgroups.ts';
+import { openCgroups } from '../runtimes/cgroups.ts';
 import { createMemory, sealMemory } from '../lib/host-calls.ts';
 
 /** Whether the runtime could make a control group with its limits and remove it. */

@@ -21,6 +21,8 @@ export interface Offer {
 export interface Absence {
   readonly runtime: RuntimeName;
   readonly why: string;
+  /** What to do about it. */
+  readonly hint?: string | undefined;
 }
 
 /** Whose minimum it is: the one who runs this host, the tenant, or whoever creates the session. */

@@ -21,6 +21,12 @@ export interface RuntimeCapabilities {
   /** What the tier may turn out to be, once the runtime has tried. */
   readonly possibleTier: Tier;
   readonly accelerator: Accelerator;
+  /** Whether its machines run code in a system of their own; the fake one plays that they do. */
+  readonly runsCode: boolean;
+  /** What lies behind the files of a session: a disk of the host, or the machine's share of its memory, which is smaller. */
+  readonly scratch: 'disk' | 'memory' | 'none';
+  /** What may end when guest code takes more memory than there is, quicker than it can be stopped: a process of its own, or all of the machine. */
+  readonly memoryOverrun: 'process' | 'machine';
   readonly memorySuspend: boolean;
   readonly fork: boolean;
   /** Whose a machine may become that was launched for nobody: any tenant's, or that tenant's whose copy of the template it came from. */
@@ -111,8 +117,10 @@ export interface Machine extends AsyncDisposable {
   readonly hostPids: readonly number[];
   /** Identities that it has had, those before a suspension included. */
   readonly epoch: number;
-  /** Bytes of memory that are its own. */
+  /** Bytes of memory that are its own: what a snapshot would be about. */
   touchedBytes(): Promise<number>;
+  /** Bytes of the host's memory that would be free if it were not there, all of its processes together. */
+  residentBytes(): Promise<number>;
   /**
    * Stops the machine and writes it out. It stands still until `resume` or `destroy`; when it cannot be written, it goes on by itself.
    * Errors: `state_conflict` while an operation is under way, `disk_full`, `unsupported`, and those of the guest.
@@ -148,6 +156,8 @@ export interface MachineRecord {
 
 export interface Runtime extends AsyncDisposable {
   readonly capabilities: RuntimeCapabilities;
+  /** Finds out what `capabilities` leave open, as far as nothing has to be built for it; quick the second time. */
+  prove?(): Promise<void>;
   /**
    * Makes what `launch` needs for a size and was not there yet (image, template), reporting progress; quick when there is nothing to do.
    * Errors: `image_build_failed`, `template_failed`, `host_unsupported`, `disk_full`, `cancelled`.

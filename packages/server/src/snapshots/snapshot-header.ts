@@ -87,8 +87,8 @@ export function checkHeader(header: SnapshotHeader, expected: ExpectedHeader): v
     });
   }
   if (header.vmm !== expected.vmm) {
-    throw incompatible(`It was made with QEMU ${header.vmm}; here is QEMU ${expected.vmm}.`, {
-      hint: `Install QEMU ${header.vmm} again to resume it; or terminate the session.`,
+    throw incompatible(`It was made with ${header.vmm}; here is ${expected.vmm}.`, {
+      hint: `Install ${header.vmm} again to resume it; or terminate the session.`,
     });
   }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { BulkheadError, sizes } from '@bulkhead/protocol';
-import { checkRoom, overheadMib, readRoom, reserveMib } from '../../src/runtimes/qemu/admission.ts';
+import { checkRoom, overheadMib, readRoom, reserveMib } from '../../src/runtimes/admission.ts';
 
 const mib = 1024 * 1024;
 const plenty = 1e12;

@@ -9,6 +9,7 @@ const packageRules: Readonly<Record<string, readonly string[]>> = {
   sdk: ['protocol'],
   server: ['protocol'],
   cli: ['protocol', 'sdk', 'server'],
+  conformance: ['protocol', 'server'],
 };
 
 /** The entries of packages beside their first. */
@@ -24,7 +25,7 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   guest: ['lib'],
   images: ['lib'],
   runtimes: ['guest', 'images', 'snapshots', 'lib'],
-  doctor: ['config', 'images', 'runtimes', 'lib'],
+  doctor: ['config', 'images', 'placement', 'runtimes', 'lib'],
   placement: ['lib'],
   sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
   sealing: ['snapshots', 'lib'],

@@ -66,6 +66,9 @@ export class FakeRuntime implements Runtime {
       tier,
       possibleTier,
       accelerator: 'none',
+      runsCode: false,
+      scratch: 'none',
+      memoryOverrun: 'process',
       memorySuspend: true,
       fork: true,
       spares: 'per-tenant',
@@ -182,6 +185,10 @@ export class FakeMachine implements Machine {
   }
 
   async touchedBytes(): Promise<number> {
+    return 0;
+  }
+
+  async residentBytes(): Promise<number> {
     return 0;
   }
 

@@ -6,13 +6,14 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type MachineId, makeId } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
+import { aborted } from '../launch-in-time.ts';
 import type { LaunchSpec, RestoreOptions, SnapshotSource, SpareSpec } from '../runtime.ts';
-import { type CgroupRoot, makeGroup, removeGroup } from './cgroups.ts';
+import { type CgroupRoot, makeGroup, removeGroup } from '../cgroups.ts';
 import { createMemory } from '../../lib/host-calls.ts';
 import { ownerMark } from '../../lib/owner.ts';
 import type { JailOptions } from './jail.ts';
-import { machineName } from './machine-name.ts';
-import { makeUnique } from './make-unique.ts';
+import { machineName } from '../machine-name.ts';
+import { makeUnique } from '../make-unique.ts';
 import { descriptors, restoreArguments, translationCacheMib } from './qemu-command.ts';
 import { QemuMachine } from './qemu-machine.ts';
 import type { Qmp } from './qmp.ts';
@@ -175,7 +176,7 @@ function spawnVmm(host: LaunchHost, order: LaunchOrder, files: MachineFiles): Vm
   const root = openFile(template.rootPath, 'r');
   const deviceState = openFile(snapshot === undefined ? template.deviceStatePath : ownState, 'r');
   const jail = host.jail(cgroupFiles, (template.hardware.size.scratchMib + 1) * mib);
-  const name = machineName({ session: null, ...spec, id });
+  const name = machineName({ session: null, ...spec, id }, 'vmm');
   const commandLine = restoreArguments(template.hardware, name, snapshot === undefined ? 'template' : 'snapshot');
   return new Vmm(jail, commandLine, { memory: memory.fd, root, scratch, deviceState, savedState });
 }
@@ -200,12 +201,4 @@ export async function loadAndRun(qmp: Qmp, sealed: Promise<void>, fill: () => Pr
   ]);
   if (status !== 'completed') throw new Error('QEMU could not load the device state');
   await qmp.execute('cont');
-}
-
-/** Rejects when the signal is aborted, for work that cannot be told to stop. */
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
 }

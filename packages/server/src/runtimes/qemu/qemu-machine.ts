@@ -3,18 +3,19 @@
 import { ftruncateSync } from 'node:fs';
 import { BulkheadError, type MachineId, type Tier } from '@bulkhead/protocol';
 import type { Guest } from '../../guest/guest.ts';
-import { errnoOf } from '../../lib/errno.ts';
 import { rewind } from '../../lib/host-calls.ts';
+import { describeCaptureFailure } from '../launch-in-time.ts';
 import type {
   LaunchSpec,
   LaunchTimings,
-  Machine,
   MachineExit,
   MachineRecord,
   SnapshotFacts,
   SnapshotTarget,
 } from '../runtime.ts';
-import { type Whose, makeUnique } from './make-unique.ts';
+import type { ClaimableMachine } from '../spare.ts';
+import { type Whose, makeUnique } from '../make-unique.ts';
+import { readProcessMemory } from '../process-memory.ts';
 import { savedStatePath } from './qemu-command.ts';
 import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
 import type { MachineParts } from './snapshot-content.ts';
@@ -53,7 +54,7 @@ export interface QemuMachineParts {
   readonly release: () => Promise<void>;
 }
 
-export class QemuMachine implements Machine {
+export class QemuMachine implements ClaimableMachine {
   readonly id: MachineId;
   readonly tier: Tier;
   readonly bootId: string;
@@ -111,6 +112,11 @@ export class QemuMachine implements Machine {
 
   touchedBytes(): Promise<number> {
     return this.#parts.snapshots.countTouchedBytes(this.#content());
+  }
+
+  /** The guest's memory is a private mapping of the template's: what it has written is anonymous. */
+  async residentBytes(): Promise<number> {
+    return this.hostPids.reduce((sum, pid) => sum + readProcessMemory(pid).anonymousBytes, 0);
   }
 
   async capture(target: SnapshotTarget): Promise<SnapshotFacts> {
@@ -224,17 +230,6 @@ export class QemuMachine implements Machine {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.destroy('destroyed', 'released by its owner');
   }
-}
-
-function describeCaptureFailure(error: unknown): BulkheadError {
-  if (BulkheadError.is(error)) return error;
-  if (errnoOf(error) === 'ENOSPC') {
-    return new BulkheadError('disk_full', 'There is no space for the snapshot; the session goes on.', {
-      hint: 'Free space where Bulkhead keeps its state, then try again.',
-      cause: error,
-    });
-  }
-  return new BulkheadError('internal', 'The machine could not be written out; the session goes on.', { cause: error });
 }
 
 function delay(ms: number): Promise<void> {

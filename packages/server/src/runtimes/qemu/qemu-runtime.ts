@@ -2,11 +2,15 @@
 
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BulkheadError, type SizeName, type TenantId, type Tier, limits } from '@bulkhead/protocol';
+import { BulkheadError, type SizeName, type TenantId, type Tier } from '@bulkhead/protocol';
 import { buildImage } from '../../images/image-build.ts';
+import { listImages } from '../../images/image-store.ts';
 import type { Image } from '../../images/image.ts';
-import { errnoOf } from '../../lib/errno.ts';
 import { isOwnerAlive } from '../../lib/owner.ts';
+import { type HostRoom, checkRoom, readRoom } from '../admission.ts';
+import { type CgroupRoot, openCgroups, sweepGroups } from '../cgroups.ts';
+import { launchInTime } from '../launch-in-time.ts';
+import { type FoundMachine, findMachines, killProcess } from '../machine-name.ts';
 import type {
   LaunchSpec,
   MachineRecord,
@@ -18,15 +22,13 @@ import type {
   SpareMachine,
   SpareSpec,
 } from '../runtime.ts';
+import { ConfirmedSpare, rehearse } from '../spare.ts';
 import { type AcceleratorFinding, findAccelerator } from './accelerator.ts';
-import { checkRoom, readRoom } from './admission.ts';
-import { type CgroupRoot, endGroup, listGroups, openCgroups } from './cgroups.ts';
 import { type JailOptions, kvmAccess } from './jail.ts';
-import { findMachines, killProcess } from './machine-name.ts';
+
 import { type LaunchHost, type LaunchOrder, launchMachine } from './qemu-launch.ts';
 import type { QemuMachine } from './qemu-machine.ts';
 import type { Qemu } from './qemu-program.ts';
-import { QemuSpare, rehearse } from './qemu-spare.ts';
 import { SnapshotWorker } from './snapshot-worker.ts';
 import { TenantMemories, loadTemplateMemory } from './template-memory.ts';
 import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
@@ -39,6 +41,8 @@ export interface QemuRuntimeOptions {
   /** Whether tenants may share the pages of one template; they are a side channel, so the default elsewhere is no. */
   readonly shareTemplatePages: boolean;
   readonly recipeDir?: string;
+  /** How much room the host has; a test says how much. */
+  readonly readRoom?: (directory: string) => Promise<HostRoom>;
   readonly qemu: Qemu;
 }
 
@@ -89,6 +93,9 @@ export class QemuRuntime implements Runtime {
       tier: tierOf(accelerator),
       possibleTier: this.#finding === undefined && this.#options.accelerator !== 'tcg' ? 'vm-kvm' : tierOf(accelerator),
       accelerator,
+      runsCode: true,
+      scratch: 'disk',
+      memoryOverrun: 'process',
       memorySuspend: true,
       fork: true,
       spares: this.#options.shareTemplatePages ? 'shared' : 'per-tenant',
@@ -99,6 +106,12 @@ export class QemuRuntime implements Runtime {
   /** Why that accelerator was chosen; undefined before the first `prepare`. */
   get accelerator(): AcceleratorFinding | undefined {
     return this.#finding;
+  }
+
+  /** Boots a guest of the newest image that is here, once; without an image the weaker tier stays stated. */
+  async prove(): Promise<void> {
+    const image = (await listImages(this.#options.cacheDir)).at(0);
+    if (image !== undefined) this.#finding ??= await this.findAccelerator(image);
   }
 
   async prepare(size: SizeName, options: PrepareOptions = {}): Promise<void> {
@@ -187,7 +200,7 @@ export class QemuRuntime implements Runtime {
   async launchSpare(spec: SpareSpec, options: { readonly signal?: AbortSignal } = {}): Promise<SpareMachine> {
     const machine = await this.#launch(spec, options, {});
     await launchInTime(options.signal, (signal) => rehearse(machine, signal));
-    return new QemuSpare(machine, spec);
+    return new ConfirmedSpare(machine, spec);
   }
 
   async #launch(
@@ -197,7 +210,7 @@ export class QemuRuntime implements Runtime {
   ): Promise<QemuMachine> {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const { template, memories } = await this.#prepare(spec.size, options);
-    checkRoom(await readRoom(this.#options.cacheDir), spec.size);
+    checkRoom(await (this.#options.readRoom ?? readRoom)(this.#options.cacheDir), spec.size);
     const memory = memories.acquire(this.#whoseMemory(spec.tenant));
     const started = performance.now();
     try {
@@ -221,23 +234,17 @@ export class QemuRuntime implements Runtime {
 
   /** A process keeps the name of its launch: whose a machine of ours has become since then we know ourselves. */
   async list(): Promise<readonly MachineRecord[]> {
-    const byId = new Map(findMachines().map(({ id, tenant, session }) => [id, { id, tenant, session }]));
+    const byId = new Map(findVmms().map(({ id, tenant, session }) => [id, { id, tenant, session }]));
     for (const machine of this.#machines) if (byId.has(machine.id)) byId.set(machine.id, machine.record);
     return [...byId.values()];
   }
 
   async sweep(): Promise<readonly string[]> {
     const removed: string[] = [];
-    for (const { id, pid, owned } of findMachines()) {
+    for (const { id, pid, owned } of findVmms()) {
       if (!owned && killProcess(pid)) removed.push(`process ${pid} of ${id}`);
     }
-    if (this.#cgroups !== undefined) {
-      for (const name of await listGroups(this.#cgroups)) {
-        if (isOwnerAlive(name)) continue;
-        await endGroup(this.#cgroups, name);
-        removed.push(`control group ${name}`);
-      }
-    }
+    if (this.#cgroups !== undefined) removed.push(...(await sweepGroups(this.#cgroups)));
     const scratchDir = join(this.#options.cacheDir, 'scratch');
     for (const name of await readdir(scratchDir).catch(() => [])) {
       if (isOwnerAlive(name)) continue;
@@ -263,35 +270,6 @@ function tierOf(accelerator: string): Tier {
   return accelerator === 'kvm' ? 'vm-kvm' : 'vm-emulated';
 }
 
-/** A launch, or a part of one, that is given up when its caller does or when it takes too long; its failure is described. */
-async function launchInTime<T>(given: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const timeout = AbortSignal.timeout(limits.launchTimeoutMs);
-  const signal = given === undefined ? timeout : AbortSignal.any([given, timeout]);
-  try {
-    signal.throwIfAborted();
-    return await work(signal);
-  } catch (error) {
-    throw describeLaunchFailure(error, given, timeout);
-  }
-}
-
-function describeLaunchFailure(error: unknown, signal: AbortSignal | undefined, timeout: AbortSignal): BulkheadError {
-  if (signal?.aborted === true) return new BulkheadError('cancelled', 'The launch was cancelled.', { cause: error });
-  if (timeout.aborted) {
-    const message = `The machine was not ready within ${limits.launchTimeoutMs / 1000} s.`;
-    return new BulkheadError('launch_timeout', message, {
-      hint: 'Try again when the host is less busy.',
-      cause: error,
-    });
-  }
-  if (errnoOf(error) === 'ENOSPC') {
-    return new BulkheadError('disk_full', 'There is no space for the scratch disk.', { cause: error });
-  }
-  // A snapshot that is refused says so itself.
-  if (BulkheadError.is(error) && error.code.startsWith('snapshot_')) return error;
-  const detail = error instanceof Error ? error.message : String(error);
-  return new BulkheadError('launch_failed', `The machine could not be launched: ${detail}`, {
-    hint: 'Run `bulkhead doctor` to see what this host lacks.',
-    cause: error,
-  });
+function findVmms(): FoundMachine[] {
+  return findMachines().filter(({ form }) => form === 'vmm');
 }

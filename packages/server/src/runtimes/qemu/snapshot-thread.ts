@@ -1,8 +1,6 @@
 // The thread in which memory is scanned, copied, encrypted and decrypted, so that the event loop goes on. One job at a time.
 
-import { parentPort } from 'node:worker_threads';
-import { BulkheadError } from '@bulkhead/protocol';
-import { errnoOf } from '../../lib/errno.ts';
+import { answerJobs } from '../job-thread.ts';
 import {
   type CaptureJob,
   type CountJob,
@@ -16,17 +14,6 @@ import {
 
 export type SnapshotJob = CaptureJob | OpenJob | RestoreJob | DiscardJob | CountJob;
 
-export type SnapshotAnswer =
-  | { readonly id: number; readonly result: unknown }
-  | { readonly id: number; readonly error: SnapshotFailure };
-
-export interface SnapshotFailure {
-  readonly message: string;
-  readonly errno?: string;
-  /** Of a `BulkheadError`. */
-  readonly json?: ReturnType<BulkheadError['toJSON']>;
-}
-
 /** What has been opened for machines that are not there yet, by number. */
 const opened = new Map<number, OpenedSnapshot>();
 let openedCount = 0;
@@ -38,7 +25,7 @@ function take(number: number): OpenedSnapshot {
   return snapshot;
 }
 
-function work(job: SnapshotJob): unknown {
+answerJobs((job: SnapshotJob): unknown => {
   switch (job.type) {
     case 'capture':
       return capture(job);
@@ -54,26 +41,4 @@ function work(job: SnapshotJob): unknown {
     default:
       return job satisfies never;
   }
-}
-
-function describe(error: unknown): SnapshotFailure {
-  const message = error instanceof Error ? error.message : String(error);
-  const errno = errnoOf(error);
-  return {
-    message,
-    ...(errno === undefined ? {} : { errno }),
-    ...(BulkheadError.is(error) ? { json: error.toJSON() } : {}),
-  };
-}
-
-parentPort?.on('message', ({ id, job }: { readonly id: number; readonly job: SnapshotJob }) => {
-  let answer: SnapshotAnswer;
-  try {
-    answer = { id, result: work(job) };
-  } catch (error) {
-    answer = { id, error: describe(error) };
-  } finally {
-    if ('key' in job) job.key.fill(0);
-  }
-  parentPort?.postMessage(answer);
 });

@@ -1,11 +1,11 @@
-// Memory, processor and process limits for one VMM through control groups, version 1 or 2, where this host lets us.
+// Memory, processor and process limits for one machine through control groups, version 1 or 2, where this host lets us.
 
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf } from '../../lib/errno.ts';
-import { ownerMark } from '../../lib/owner.ts';
+import { errnoOf } from '../lib/errno.ts';
+import { isOwnerAlive, ownerMark } from '../lib/owner.ts';
 import { killProcess } from './machine-name.ts';
 
 const mount = '/sys/fs/cgroup';
@@ -116,7 +116,7 @@ export async function removeGroup(root: CgroupRoot, name: string): Promise<void>
 }
 
 /** Names of the groups here, whosever they are. */
-export async function listGroups(root: CgroupRoot): Promise<string[]> {
+async function listGroups(root: CgroupRoot): Promise<string[]> {
   const names = new Set<string>();
   for (const directory of root.directories) {
     for (const entry of await readdir(directory, { withFileTypes: true }).catch(() => [])) {
@@ -127,7 +127,7 @@ export async function listGroups(root: CgroupRoot): Promise<string[]> {
 }
 
 /** Ends every process in the group `name`, then removes it. */
-export async function endGroup(root: CgroupRoot, name: string): Promise<void> {
+async function endGroup(root: CgroupRoot, name: string): Promise<void> {
   for (const directory of root.directories) {
     const members = await readFile(join(directory, name, 'cgroup.procs'), 'utf8').catch(() => '');
     for (const pid of members.split('\n').map(Number)) {
@@ -135,4 +135,15 @@ export async function endGroup(root: CgroupRoot, name: string): Promise<void> {
     }
   }
   await removeGroup(root, name);
+}
+
+/** Ends the groups of processes that are no more; a line for each. */
+export async function sweepGroups(root: CgroupRoot): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of await listGroups(root)) {
+    if (isOwnerAlive(name)) continue;
+    await endGroup(root, name);
+    removed.push(`control group ${name}`);
+  }
+  return removed;
 }

@@ -2,7 +2,7 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import type { MachineId, SessionId } from '@bulkhead/protocol';
-import type { Confirmation, Guest } from '../../guest/guest.ts';
+import type { Confirmation, Guest } from '../guest/guest.ts';
 
 /** A confirmation that took no longer bounds the error of the guest's clock well enough. */
 const identifyFastMs = 40;

@@ -3,7 +3,7 @@
 
 import { readFile, statfs } from 'node:fs/promises';
 import { BulkheadError, type SizeName, sizes } from '@bulkhead/protocol';
-import { parseMeminfo } from '../../lib/meminfo.ts';
+import { parseMeminfo } from '../lib/meminfo.ts';
 
 const mib = 1024 * 1024;
 /** What a machine's process needs beside its guest's memory. */

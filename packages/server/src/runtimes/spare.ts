@@ -2,9 +2,16 @@
 // has run in it: what could reach its guest is behind this.
 
 import { BulkheadError, type Language, type MachineId } from '@bulkhead/protocol';
-import type { Guest } from '../../guest/guest.ts';
-import type { LaunchSpec, MachineExit, SpareMachine, SpareSpec } from '../runtime.ts';
-import type { QemuMachine } from './qemu-machine.ts';
+import type { Guest } from '../guest/guest.ts';
+import type { LaunchSpec, Machine, MachineExit, SpareMachine, SpareSpec } from './runtime.ts';
+
+/** A machine that may be nobody's for a while. */
+export interface ClaimableMachine extends Machine {
+  /** Another identity of its own. */
+  renew(): Promise<void>;
+  /** Makes it a session's. */
+  becomeOf(spec: LaunchSpec, signal?: AbortSignal): Promise<void>;
+}
 
 /** Of ours, no tenant's: what a session's first turns go through. An emulator translates code when it first runs, and again after it was restored. */
 const rehearsals: readonly (readonly [Language, string])[] = [
@@ -16,7 +23,7 @@ const rehearsalCount = 2;
 const outputMaxBytes = 65_536;
 
 /** Makes a machine that waits quick: it has the time. Nothing of it is left in the contexts. One that fails, or is given up, is destroyed. */
-export async function rehearse(machine: QemuMachine, signal: AbortSignal): Promise<void> {
+export async function rehearse(machine: ClaimableMachine, signal: AbortSignal): Promise<void> {
   const { guest } = machine;
   const giveUp = (): void => void machine.destroy('unresponsive', 'its rehearsal was given up').catch(() => undefined);
   signal.addEventListener('abort', giveUp, { once: true });
@@ -42,13 +49,13 @@ async function rehearseTurn(guest: Guest, language: Language, code: string): Pro
   await turn.outcome;
 }
 
-export class QemuSpare implements SpareMachine {
-  readonly #machine: QemuMachine;
+export class ConfirmedSpare implements SpareMachine {
+  readonly #machine: ClaimableMachine;
   readonly #for: SpareSpec;
   #claimed = false;
 
-  /** `machine` has confirmed: `launchMachine` returns no other. */
-  constructor(machine: QemuMachine, spec: SpareSpec) {
+  /** `machine` has confirmed: no launch returns another. */
+  constructor(machine: ClaimableMachine, spec: SpareSpec) {
     this.#machine = machine;
     this.#for = spec;
   }
@@ -61,7 +68,7 @@ export class QemuSpare implements SpareMachine {
     return this.#machine.exited;
   }
 
-  async claim(spec: LaunchSpec, { signal }: { readonly signal?: AbortSignal } = {}): Promise<QemuMachine> {
+  async claim(spec: LaunchSpec, { signal }: { readonly signal?: AbortSignal } = {}): Promise<ClaimableMachine> {
     const { tenant, size } = this.#for;
     if (spec.size !== size || (tenant !== null && spec.tenant !== tenant)) {
       throw new BulkheadError('state_conflict', 'This machine was launched for another tenant or size.');
