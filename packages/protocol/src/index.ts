@@ -1,4 +1,5 @@
 export {
+  type DecisionId,
   type Id,
   type IdKind,
   type ImageId,
