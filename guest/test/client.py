@@ -33,6 +33,7 @@ class Turn:
         self.lanes = {1: bytearray(), 2: bytearray(), 3: bytearray()}
         self.messages = []
         self.order = []
+        self.ended = set()
         self.close = None
         self.credit = 262_144
         self.received = 0
@@ -190,6 +191,8 @@ class Host:
             lane = flags & 7
             turn.received += len(payload)
             turn.lanes[lane] += payload
+            if flags & END:
+                turn.ended.add(lane)
             if lane == 3:
                 if not flags & MORE:
                     message = json.loads(bytes(turn.lanes[3]))

@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import struct
+import threading
 import time
 import unittest
 
@@ -175,6 +177,134 @@ class FileTest(AgentCase):
     def test_info_and_settle(self):
         self.assertGreater(self.host.call("info").result["memoryFreeBytes"], 0)
         self.assertEqual(self.host.call("settle", seconds=60).result, {})
+
+
+class ConnectTest(AgentCase):
+    """`connect`, to servers of the test."""
+
+    def listen(self, family=socket.AF_INET):
+        server = socket.socket(family, socket.SOCK_STREAM)
+        self.addCleanup(server.close)
+        server.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+        server.listen()
+        server.settimeout(10)
+        return server, server.getsockname()[1]
+
+    def connect(self, family=socket.AF_INET):
+        server, port = self.listen(family)
+        stream = self.host.open("connect", port=port)
+        peer, _ = server.accept()
+        self.addCleanup(peer.close)
+        peer.settimeout(10)
+        self.host.wait(lambda: stream.messages)
+        self.assertEqual(stream.messages, [{"type": "connected"}])
+        return stream, peer
+
+    def test_each_direction_ends_by_itself(self):
+        stream, peer = self.connect()
+        self.host.data(stream, b"question")
+        self.assertEqual(peer.recv(100), b"question")
+        self.assertEqual(peer.recv(100), b"")
+        peer.sendall(b"answer")
+        self.host.wait(lambda: stream.out == "answer")
+        self.assertIsNone(stream.close)
+        peer.close()
+        self.assertEqual(self.host.finish(stream, 5).result, {})
+
+    def test_the_server_ends_first(self):
+        stream, peer = self.connect()
+        peer.sendall(b"hello")
+        peer.shutdown(socket.SHUT_WR)
+        self.host.wait(lambda: 1 in stream.ended)
+        self.assertIsNone(stream.close)
+        self.host.data(stream, b"late")
+        self.assertEqual(peer.recv(100), b"late")
+        self.assertEqual(self.host.finish(stream, 5).result, {})
+
+    def test_over_ipv6_where_nothing_listens_on_ipv4(self):
+        try:
+            stream, peer = self.connect(socket.AF_INET6)
+        except OSError as error:
+            self.skipTest(f"no IPv6 here: {error}")
+        self.host.data(stream, b"six")
+        self.assertEqual(peer.recv(100), b"six")
+        peer.close()
+        self.host.finish(stream, 5)
+
+    def test_refusals(self):
+        server, port = self.listen()
+        server.close()
+        self.assertEqual(self.host.call("connect", port=port).code, "refused")
+        for port in (0, -1, 65_536, "80", None, True, 8.5):
+            self.assertEqual(self.host.call("connect", port=port).code, "invalid")
+
+    def test_much_both_ways_with_back_pressure(self):
+        stream, peer = self.connect()
+        stream.auto_credit = False
+        data = os.urandom(3_000_000)
+        sender = threading.Thread(target=lambda: (peer.sendall(data), peer.shutdown(socket.SHUT_WR)))
+        sender.start()
+        # The message that it is connected was credited.
+        window = 262_144 + len('{"type":"connected"}')
+        self.host.wait(lambda: stream.received == window)
+        with self.assertRaises(TimeoutError):
+            self.host.wait(lambda: stream.close or stream.received > window, 0.4)
+        stream.auto_credit = True
+        self.host.credit(stream, 262_144)
+        self.host.wait(lambda: 1 in stream.ended)
+        self.assertEqual(bytes(stream.lanes[1]), data)
+        sender.join()
+        got = []
+        reader = threading.Thread(target=lambda: got.append(b"".join(iter(lambda: peer.recv(65_536), b""))))
+        reader.start()
+        self.host.data(stream, data)
+        self.host.finish(stream, 10)
+        reader.join()
+        self.assertEqual(got, [data])
+
+    def test_a_server_that_does_not_read_gives_no_credit(self):
+        stream, peer = self.connect()
+        sent = 0
+        while stream.credit > 0:
+            self.host.send(DATA, 0, stream.number, bytes(min(65_536, stream.credit)))
+            sent += min(65_536, stream.credit)
+            stream.credit -= min(65_536, stream.credit)
+            try:
+                self.host.wait(lambda: stream.credit > 0, 0.3)
+            except TimeoutError:
+                pass
+            self.assertLess(sent, 64 << 20)
+        self.host.signal(stream, "kill")
+        self.assertEqual(self.host.finish(stream, 5).code, "cancelled")
+
+    def test_a_reset_is_told(self):
+        stream, peer = self.connect()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        self.assertEqual(self.host.finish(stream, 5).code, "reset")
+
+    def test_a_kill_closes_the_connection(self):
+        stream, peer = self.connect()
+        self.host.signal(stream, "kill")
+        self.assertEqual(self.host.finish(stream, 5).code, "cancelled")
+        self.assertEqual(peer.recv(10), b"")
+
+    def test_a_new_epoch_closes_it(self):
+        _, peer = self.connect()
+        self.host.identify()
+        self.assertEqual(peer.recv(10), b"")
+        self.host.call("info")
+
+    def test_many_at_once(self):
+        server, port = self.listen()
+        streams = [self.host.open("connect", port=port) for _ in range(32)]
+        peers = [server.accept()[0] for _ in streams]
+        for peer in peers:
+            peer.sendall(b"x")
+            peer.close()
+        for stream in streams:
+            self.host.data(stream, b"")
+            self.assertEqual(self.host.finish(stream, 5).out, "x")
 
 
 class ChannelTest(AgentCase):

@@ -79,6 +79,12 @@ export const errorCatalogue = {
   launch_timeout: { status: 504, retry: 'after', title: 'The machine did not start in time', exitCode: 74 },
   capacity_exhausted: { status: 503, retry: 'after', title: 'This host has no room for another machine', exitCode: 75 },
   host_unsupported: { status: 503, retry: 'never', title: 'This host lacks something that is needed', exitCode: 69 },
+  tier_unavailable: {
+    status: 409,
+    retry: 'never',
+    title: 'No machine here is isolated as strongly as is required',
+    exitCode: 69,
+  },
   image_build_failed: { status: 503, retry: 'after', title: 'The guest image could not be built', exitCode: 76 },
   image_missing: { status: 503, retry: 'never', title: 'There is no such guest image on this host', exitCode: 76 },
   template_failed: { status: 503, retry: 'after', title: 'The template could not be made', exitCode: 77 },

@@ -29,7 +29,8 @@ export {
 } from './errors.ts';
 export { type TimeLimits, defaultTimeLimits, limits, timeLimitsMaximum, timeLimitsMinimum } from './limits.ts';
 export { type Size, type SizeName, defaultSize, sizeNames, sizes } from './sizes.ts';
-export { type Accelerator, type Tier, accelerators, tiers } from './tiers.ts';
+export { type RuntimeName, runtimeNames } from './runtimes.ts';
+export { type Accelerator, type Tier, accelerators, isAtLeast, strongerTier, tiers } from './tiers.ts';
 export { type SessionState, canTransition, sessionStates, sessionTransitions } from './session-states.ts';
 export {
   type ContextFate,
@@ -57,7 +58,9 @@ export {
   callerErrors,
   commonErrors,
   fillPath,
+  routeErrors,
   routeTags,
+  takesIfMatch,
 } from './route.ts';
 export { type Operation, type Routes, routeList, routes } from './routes.ts';
 export { type Labels, type Problem, labelKeySchema, labelsSchema, problemSchema } from './schemas/common.ts';

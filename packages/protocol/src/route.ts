@@ -30,7 +30,9 @@ export interface RouteSpec {
   readonly creates?: true;
   /** The answer has an `ETag`; with `If-Match`, only that version is changed. */
   readonly versioned?: true;
-  /** Beside those that every route can answer with (`commonErrors`). */
+  /** The same answer comes with this status too, where the status is part of what is asked. */
+  readonly otherStatus?: 503;
+  /** Beside those that every route of its kind can answer with (`routeErrors`). */
   readonly errors: readonly ErrorCode[];
 }
 
@@ -40,6 +42,23 @@ export type RouteTag = (typeof routeTags)[number];
 /** Any route may answer with these; those that need a caller, with the second list too. */
 export const commonErrors: readonly ErrorCode[] = ['invalid_request', 'limit_exceeded', 'server_stopping', 'internal'];
 export const callerErrors: readonly ErrorCode[] = ['unauthenticated', 'forbidden', 'rate_limited', 'store_unavailable'];
+
+/** Every code that a route can answer with: its own, and those that come with what it takes. */
+export function routeErrors(route: RouteSpec): readonly ErrorCode[] {
+  const codes: readonly ErrorCode[] = [
+    ...commonErrors,
+    ...(route.scope === 'public' ? [] : callerErrors),
+    ...(route.body === undefined ? [] : (['unsupported_media_type'] as const)),
+    ...(route.creates === true ? (['idempotency_conflict'] as const) : []),
+    ...route.errors,
+  ];
+  return [...new Set(codes)];
+}
+
+/** Whether a request may name the version that it means, with `If-Match`. */
+export function takesIfMatch(route: RouteSpec): boolean {
+  return route.errors.includes('precondition_failed');
+}
 
 /** The path with its parameters filled in; each is escaped. */
 export function fillPath(path: string, params: Readonly<Record<string, string>> = {}): string {

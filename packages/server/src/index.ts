@@ -1,11 +1,13 @@
 // The package's entry, and the one place where everything is put together: which runtime, on which host, with which images.
 // What is heavy or not needed by every command is loaded when it is asked for.
 
+import type { TenantId, Tier } from '@bulkhead/protocol';
 import type { Config } from './config/config.ts';
 import type { AcceleratorFinding } from './doctor/check-accelerator.ts';
 import type { Doctor } from './doctor/doctor.ts';
 import type { Keeping } from './keep-sessions.ts';
-import type { QemuRuntime } from './runtimes/qemu/qemu-runtime.ts';
+import { openQemuRuntime, openRuntimes } from './open-runtimes.ts';
+import type { Absence, Minima } from './placement/place.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import { Sessions, type SessionsOptions } from './sessions/sessions.ts';
 
@@ -23,6 +25,7 @@ export type {
   RuntimeCapabilities,
 } from './runtimes/runtime.ts';
 export type { Keeping } from './keep-sessions.ts';
+export type { Absence, Candidate, Minima, Plan } from './placement/place.ts';
 export type { KeptSnapshot } from './sessions/session-journal.ts';
 export type { SessionRecord } from './sessions/session-record.ts';
 export type { SessionGuest } from './sessions/session-guest.ts';
@@ -38,6 +41,11 @@ export type { Turn } from './sessions/turn.ts';
 /** Bulkhead in this process. Disposing it terminates every session and closes the runtime. */
 export interface Bulkhead extends AsyncDisposable {
   readonly config: Config;
+  /** Those that can be used here, in the order of preference. */
+  readonly runtimes: readonly Runtime[];
+  /** Those that cannot, and why. */
+  readonly absences: readonly Absence[];
+  /** The one that a session gets which asks for nothing. */
   readonly runtime: Runtime;
   readonly sessions: Sessions;
   /** With `keep`: what was found when it was opened, and what is kept. */
@@ -48,18 +56,22 @@ export interface OpenOptions {
   /** Sessions are kept beyond this process: closing suspends them. */
   readonly keep?: boolean;
   readonly onTransition?: SessionsOptions['onTransition'];
+  /** The least that a tenant's sessions are isolated by; none unless said. The host's own is in the configuration. */
+  readonly minimumTierOf?: (tenant: TenantId) => Tier | undefined;
 }
 
 /** Errors: `host_unsupported` when this host cannot run the configured runtime; with `keep`, `data_dir_busy`, `store_unavailable`, `key_unavailable`. */
 export async function openBulkhead(config: Config, options: OpenOptions = {}): Promise<Bulkhead> {
   await using opening = new AsyncDisposableStack();
-  const { onTransition, keep = false } = options;
+  const { onTransition, minimumTierOf, keep = false } = options;
   const keeping = keep ? opening.use(await openKeeping(config)) : undefined;
-  const runtime = opening.use(await openRuntime(config));
-  await runtime.sweep();
+  const { all: runtimes, absences, first: runtime } = opening.use(await openRuntimes(config));
+  await Promise.all(runtimes.map((opened) => opened.sweep()));
   const sessions = opening.use(
     new Sessions({
-      runtime,
+      runtimes,
+      absences,
+      minimaOf: (tenant) => minimaOf(config.minimumTier, minimumTierOf?.(tenant)),
       pool: config.pool,
       ...(keeping === undefined ? {} : { journal: keeping.journal, keeper: keeping.snapshots }),
       ...(onTransition === undefined ? {} : { onTransition }),
@@ -67,28 +79,16 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
   );
   for (const record of keeping?.recovery.sessions ?? []) sessions.takeUp(record);
   const open = opening.move();
-  return { config, runtime, sessions, keeping, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  return { config, runtime, runtimes, absences, sessions, keeping, [Symbol.asyncDispose]: () => open.disposeAsync() };
+}
+
+function minimaOf(host: Tier, tenant: Tier | undefined): Minima {
+  return { ...(host === 'none' ? {} : { host }), ...(tenant === undefined ? {} : { tenant }) };
 }
 
 async function openKeeping(config: Config): Promise<Keeping> {
   const { keepSessions } = await import('./keep-sessions.ts');
   return await keepSessions(config);
-}
-
-async function openRuntime(config: Config): Promise<Runtime> {
-  if (config.runtime === 'fake') {
-    const { FakeRuntime } = await import('./runtimes/fake/fake-runtime.ts');
-    return new FakeRuntime();
-  }
-  return await openQemuRuntime(config);
-}
-
-/** QEMU takes as long to say its version as we take to load what drives it. */
-async function openQemuRuntime(config: Config): Promise<QemuRuntime> {
-  const { findQemu } = await import('./runtimes/qemu/qemu-program.ts');
-  const qemu = findQemu();
-  const { createQemuRuntime } = await import('./runtimes/qemu/qemu-runtime.ts');
-  return await createQemuRuntime({ ...config, qemu });
 }
 
 /** The guest images of this host. Every answer is plain data. */

@@ -27,7 +27,7 @@ function configOf(name: string, databaseUrl?: string): Config {
 }
 
 function open(keeping: Keeping, runtime = new FakeRuntime({ clock: systemClock })): Sessions {
-  const sessions = new Sessions({ runtime, journal: keeping.journal, keeper: keeping.snapshots });
+  const sessions = new Sessions({ runtimes: [runtime], journal: keeping.journal, keeper: keeping.snapshots });
   for (const record of keeping.recovery.sessions) sessions.takeUp(record);
   return sessions;
 }

@@ -30,6 +30,7 @@ import {
 /** Whoever needs a machine may be answered with these. */
 const launchErrors = [
   'quota_exceeded',
+  'tier_unavailable',
   'capacity_exhausted',
   'launch_failed',
   'launch_timeout',

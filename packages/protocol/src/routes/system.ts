@@ -23,6 +23,7 @@ export const systemRoutes = {
     scope: 'public',
     status: 200,
     answer: readinessSchema,
+    otherStatus: 503,
     errors: [],
   },
   getOpenApi: {

@@ -70,8 +70,11 @@ export const labelsSchema = z
   .refine((labels) => Object.keys(labels).length <= limits.labelsMaxCount, {
     message: `at most ${limits.labelsMaxCount} labels`,
   })
-  .meta({ id: 'Labels' });
+  .meta({ id: 'Labels', maxProperties: limits.labelsMaxCount });
 export type Labels = z.infer<typeof labelsSchema>;
+
+/** A refinement says nothing in a JSON schema; this is the same there. */
+export const withoutNul = '^[^\\u0000]*$';
 
 /** A path in the guest: absolute, or relative to `/home/user`. The host never resolves it. */
 export const guestPathSchema = z
@@ -79,4 +82,4 @@ export const guestPathSchema = z
   .min(1)
   .max(limits.pathMaxBytes)
   .refine((path) => !path.includes('\0'), { message: 'a path has no NUL' })
-  .meta({ description: 'A path in the guest: absolute, or relative to `/home/user`.' });
+  .meta({ description: 'A path in the guest: absolute, or relative to `/home/user`.', pattern: withoutNul });

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { idSchema } from '../ids.ts';
 import { limits } from '../limits.ts';
-import { guestPathSchema, timeSchema } from './common.ts';
+import { guestPathSchema, timeSchema, withoutNul } from './common.ts';
 
 const sessionParam = { session: idSchema('session') };
 
@@ -29,7 +29,8 @@ const argv = z
     z
       .string()
       .max(limits.argumentMaxLength)
-      .refine((text) => !text.includes('\0'), { message: 'an argument has no NUL' }),
+      .refine((text) => !text.includes('\0'), { message: 'an argument has no NUL' })
+      .meta({ pattern: withoutNul }),
   )
   .min(1)
   .max(limits.argumentsMaxCount)
@@ -38,7 +39,8 @@ const env = z
   .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/), z.string().max(limits.argumentMaxLength))
   .refine((entries) => Object.keys(entries).length <= limits.environmentMaxCount, {
     message: `at most ${limits.environmentMaxCount} variables`,
-  });
+  })
+  .meta({ maxProperties: limits.environmentMaxCount });
 const command = { argv, cwd: guestPathSchema.exactOptional(), env: env.exactOptional() };
 
 export const runCommandBody = z

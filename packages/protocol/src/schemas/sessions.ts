@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { idSchema } from '../ids.ts';
 import { limits, timeLimitsMaximum, timeLimitsMinimum } from '../limits.ts';
+import { runtimeNames } from '../runtimes.ts';
 import { sessionStates } from '../session-states.ts';
 import { sizeNames } from '../sizes.ts';
 import { tiers } from '../tiers.ts';
@@ -11,9 +12,8 @@ export const tierSchema = z
   .enum(tiers)
   .meta({ id: 'Tier', description: 'How strong the wall around the machine is, strongest first.' });
 export const runtimeNameSchema = z
-  .string()
-  .regex(/^[a-z][a-z-]{0,31}$/)
-  .meta({ description: 'What makes the machine.' });
+  .enum(runtimeNames)
+  .meta({ id: 'RuntimeName', description: 'What makes the machine.' });
 
 const limitMs = (limit: 'idleMs' | 'sleepMs' | 'lifetimeMs', description: string): z.ZodInt =>
   z.int().min(timeLimitsMinimum[limit]).max(timeLimitsMaximum[limit]).meta({ description });
@@ -36,6 +36,7 @@ export const sessionSchema = z
     size: sizeSchema,
     runtime: runtimeNameSchema,
     tier: tierSchema,
+    minimumTier: tierSchema.meta({ description: 'It gets no machine that is weaker.' }),
     createdAt: timeSchema,
     activeAt: timeSchema.meta({ description: 'When the host last saw a turn, a command or a transfer of it.' }),
     endedAt: timeSchema.nullable(),

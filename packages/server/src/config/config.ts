@@ -3,7 +3,7 @@
 
 import { tmpdir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, type RuntimeName, type Tier, tiers } from '@bulkhead/protocol';
 import { z } from 'zod';
 
 export interface Config {
@@ -20,8 +20,10 @@ export interface Config {
   readonly shareTemplatePages: boolean;
   /** Machines that are held ready for sessions to come. */
   readonly pool: { readonly minCount: number; readonly maxCount: number };
-  /** `fake` is for Bulkhead's own tests: it isolates nothing. */
-  readonly runtime: 'qemu' | 'fake';
+  /** Which runtimes sessions may run on; `auto`: every one that this host can use. */
+  readonly runtime: 'auto' | RuntimeName;
+  /** No session runs with a weaker wall than this, whatever it asks for. */
+  readonly minimumTier: Tier;
   /** False when the user asked for output without colours. */
   readonly color: boolean;
 }
@@ -48,7 +50,8 @@ const environmentSchema = z.object({
   BULKHEAD_SHARE_TEMPLATE_PAGES: flag.default(false),
   BULKHEAD_POOL_MIN: count.default(0),
   BULKHEAD_POOL_MAX: count.default(0),
-  BULKHEAD_RUNTIME: z.enum(['qemu', 'fake']).default('qemu'),
+  BULKHEAD_RUNTIME: z.enum(['auto', 'qemu', 'gvisor', 'fake']).default('auto'),
+  BULKHEAD_MINIMUM_TIER: z.enum(tiers).default('none'),
   BULKHEAD_ALLOW_FAKE: flag.default(false),
   NO_COLOR: z.string().optional(),
   TERM: z.string().optional(),
@@ -68,6 +71,10 @@ export const environmentHelp: Readonly<Record<string, string>> = {
   BULKHEAD_POOL_MAX:
     'machines held ready for sessions to come, all tenants and sizes together, as recent demand has it (default: 0)',
   BULKHEAD_POOL_MIN: 'of these, at least so many for each tenant and size that there is any demand for (default: 0)',
+  BULKHEAD_RUNTIME:
+    'auto, qemu or gvisor (default: auto, every runtime that works here; a session gets the strongest that it may have)',
+  BULKHEAD_MINIMUM_TIER:
+    'vm-kvm, vm-emulated or user-kernel: no session runs with a weaker wall, whatever it asks for (default: none)',
   NO_COLOR: 'set to anything but nothing: no colours',
 };
 
@@ -81,7 +88,7 @@ export function loadConfig(environment: Environment = process.env): Config {
   const problems = parsed.success ? [] : parsed.error.issues.map((issue) => describeIssue(issue, set));
   if (set['BULKHEAD_RUNTIME'] === 'fake' && !['1', 'true'].includes(set['BULKHEAD_ALLOW_FAKE'] ?? '')) {
     problems.push(
-      'BULKHEAD_RUNTIME: the fake runtime isolates nothing and is for tests only (got "fake", expected "qemu", or BULKHEAD_ALLOW_FAKE=1 beside it)',
+      'BULKHEAD_RUNTIME: the fake runtime isolates nothing and is for tests only (got "fake", expected "auto", "qemu" or "gvisor", or BULKHEAD_ALLOW_FAKE=1 beside it)',
     );
   }
   if (set['HOME'] === undefined && (set['BULKHEAD_CACHE_DIR'] ?? set['XDG_CACHE_HOME']) === undefined) {
@@ -108,6 +115,7 @@ function toConfig(env: ParsedEnvironment): Config {
     shareTemplatePages: env.BULKHEAD_SHARE_TEMPLATE_PAGES,
     pool: { minCount: env.BULKHEAD_POOL_MIN, maxCount: env.BULKHEAD_POOL_MAX },
     runtime: env.BULKHEAD_RUNTIME,
+    minimumTier: env.BULKHEAD_MINIMUM_TIER,
     color: env.NO_COLOR === undefined && env.TERM !== 'dumb',
   };
 }

@@ -22,8 +22,8 @@ export const tierMeanings: Readonly<Record<Tier, string>> = {
 };
 
 export function tierOf(accelerator: Accelerator): Tier {
-  const tiers = { kvm: 'vm-kvm', tcg: 'vm-emulated', none: 'none' } as const;
-  return tiers[accelerator];
+  if (accelerator === 'kvm') return 'vm-kvm';
+  return accelerator === 'tcg' ? 'vm-emulated' : 'none';
 }
 
 export async function checkKvmDevice(host: HostAccess): Promise<Finding> {

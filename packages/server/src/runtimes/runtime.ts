@@ -1,16 +1,25 @@
 // The runtime contract: what makes machines. Small and honest: what a runtime cannot do it says in `capabilities` and refuses
 // with `unsupported`; nothing above this file asks which runtime it talks to.
 
-import type { Accelerator, MachineId, SessionId, SizeName, SnapshotId, TenantId, Tier } from '@bulkhead/protocol';
+import type {
+  Accelerator,
+  MachineId,
+  RuntimeName,
+  SessionId,
+  SizeName,
+  SnapshotId,
+  TenantId,
+  Tier,
+} from '@bulkhead/protocol';
 import type { Guest } from '../guest/guest.ts';
 import type { SnapshotKind } from '../snapshots/sealed-file.ts';
 
-export const runtimeNames = ['qemu', 'fake'] as const;
-export type RuntimeName = (typeof runtimeNames)[number];
-
 export interface RuntimeCapabilities {
   readonly runtime: RuntimeName;
+  /** As far as it has been proved; after `prepare`, for good. */
   readonly tier: Tier;
+  /** What the tier may turn out to be, once the runtime has tried. */
+  readonly possibleTier: Tier;
   readonly accelerator: Accelerator;
   readonly memorySuspend: boolean;
   readonly fork: boolean;

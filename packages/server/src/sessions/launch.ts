@@ -4,12 +4,15 @@
 import { BulkheadError } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
 import type { Gate } from '../lib/gate.ts';
+import { type Minima, checkTier } from '../placement/place.ts';
 import type { LaunchSpec, Machine, Runtime, SnapshotSource } from '../runtimes/runtime.ts';
 import type { WarmPool } from './warm-pool.ts';
 
 export interface LaunchOptions {
   readonly runtime: Runtime;
   readonly spec: LaunchSpec;
+  /** A runtime, or a machine, that isolates less is refused. */
+  readonly minima: Minima;
   /** What the machine is made from; a template when there is none. `renew`: it is a copy. */
   readonly snapshot?: { readonly source: SnapshotSource; readonly renew: boolean };
   /** Machines that are there already. */
@@ -29,7 +32,7 @@ export interface PendingLaunch {
 }
 
 /**
- * Errors: those of `Runtime.prepare` and `Runtime.launch`; `launch_timeout` when the runtime itself kept no time; the
+ * Errors: those of `Runtime.prepare` and `Runtime.launch`; `tier_unavailable`; `launch_timeout` when the runtime itself kept no time; the
  * signal's reason when that is a `BulkheadError`, otherwise `cancelled`.
  */
 export function startLaunch(options: LaunchOptions): PendingLaunch {
@@ -53,9 +56,12 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
       signal: inner.signal,
       ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
     });
+    // Only now the runtime knows for certain what it can do; nothing has been started.
+    const { runtime: name, tier } = runtime.capabilities;
+    checkTier(tier, options.minima, name);
     const call = { signal: inner.signal };
-    const ready = options.snapshot === undefined ? await options.pool?.claim(spec, call) : undefined;
-    if (ready !== undefined) return ready;
+    const ready = options.snapshot === undefined ? await options.pool?.claim(runtime, spec, call) : undefined;
+    if (ready !== undefined) return await strongEnough(ready);
     // The time limit is the machine's, not the queue's.
     place = await options.gate.enter(inner.signal);
     inner.signal.throwIfAborted();
@@ -67,10 +73,19 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
       ),
     );
     try {
-      return await launch(call);
+      return await strongEnough(await launch(call));
     } catch (error) {
       const full = BulkheadError.is(error, 'capacity_exhausted');
-      if (full && (await options.pool?.giveWay()) === true) return await launch(call);
+      if (full && (await options.pool?.giveWay()) === true) return await strongEnough(await launch(call));
+      throw error;
+    }
+  };
+  const strongEnough = async (machine: Machine): Promise<Machine> => {
+    try {
+      checkTier(machine.tier, options.minima, runtime.capabilities.runtime);
+      return machine;
+    } catch (error) {
+      await machine.destroy('destroyed', 'it isolates less than is required');
       throw error;
     }
   };

@@ -6,6 +6,7 @@ import {
   type ErrorJson,
   type Labels,
   type MachineId,
+  type RuntimeName,
   type SessionId,
   type SessionState,
   type SizeName,
@@ -16,7 +17,7 @@ import {
   type TurnId,
   canTransition,
 } from '@bulkhead/protocol';
-import type { LaunchTimings, RuntimeName } from '../runtimes/runtime.ts';
+import type { LaunchTimings } from '../runtimes/runtime.ts';
 
 export interface SessionRecord {
   readonly id: SessionId;
@@ -28,6 +29,8 @@ export interface SessionRecord {
   readonly runtime: RuntimeName;
   /** The machine's own once there is one; until then, what the runtime expects. */
   readonly tier: Tier;
+  /** What it was created to have at least, wherever it runs. */
+  readonly minimumTier: Tier;
   readonly state: SessionState;
   /** 1 for a new session, then one more with every transition. */
   readonly generation: number;
@@ -92,9 +95,13 @@ export function isFinal(record: SessionRecord): boolean {
   return record.state === 'terminated' || record.state === 'failed';
 }
 
-/** What the store has. Records that were written before sessions had subjects and labels are this host's own. */
+/** What the store has. Records that were written before there was a subject, a label or a minimum are this host's own, and have none. */
 export function toRecord(document: unknown): SessionRecord {
-  const added: Pick<SessionRecord, 'subject' | 'labels'> = { subject: localSubject, labels: {} };
+  const added: Pick<SessionRecord, 'subject' | 'labels' | 'minimumTier'> = {
+    subject: localSubject,
+    labels: {},
+    minimumTier: 'none',
+  };
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the store keeps exactly what it was given
-  return Object.assign(added, document as SessionRecord);
+  return { ...added, ...(document as SessionRecord) };
 }

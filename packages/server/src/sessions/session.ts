@@ -23,6 +23,7 @@ import type {
   SnapshotSource,
   SnapshotTarget,
 } from '../runtimes/runtime.ts';
+import type { Minima } from '../placement/place.ts';
 import { type PendingLaunch, startLaunch } from './launch.ts';
 import { errorJson, exitReason, machineError } from './machine-error.ts';
 import type { SessionGuest } from './session-guest.ts';
@@ -36,7 +37,10 @@ import { RunningTurn, type Turn } from './turn.ts';
 import type { WarmPool } from './warm-pool.ts';
 
 export interface SessionOptions {
-  readonly runtime: Runtime;
+  /** The one that the record names. Errors: `host_unsupported` when it is not here any more. */
+  readonly runtime: () => Runtime;
+  /** What is required of it now: a tenant's minimum may have changed since the session was created. */
+  readonly minima: () => Minima;
   readonly clock: Clock;
   /** Shared by all sessions: so many machines are launched at once. */
   readonly gate: Gate;
@@ -129,11 +133,12 @@ export class Session {
   }
 
   async #launchMachine({ signal, onProgress, origin }: LaunchRequest): Promise<Machine> {
-    const { runtime, clock, gate, pool } = this.#options;
+    const { clock, gate, pool } = this.#options;
     const { id: session, tenant, size } = this.#record;
     await this.durable();
     this.#launch = startLaunch({
-      runtime,
+      runtime: this.#options.runtime(),
+      minima: this.#options.minima(),
       clock,
       gate,
       ...(pool === undefined ? {} : { pool }),

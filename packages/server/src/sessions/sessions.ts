@@ -12,22 +12,31 @@ import {
   BulkheadError,
   type Labels,
   type Language,
+  type RuntimeName,
   type SessionId,
   type SizeName,
   type TenantId,
+  type Tier,
   type TimeLimits,
   type TurnId,
   type TurnRequest,
   defaultSize,
   limits,
   makeId,
-  sizeNames,
 } from '@bulkhead/protocol';
 import type { CallOptions } from '../guest/guest.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { Gate } from '../lib/gate.ts';
+import { type Absence, type Minima, type Plan, place, plan } from '../placement/place.ts';
 import type { Runtime } from '../runtimes/runtime.ts';
-import { checkCheckpointName, checkLabels, checkSubject, checkTimeLimits } from './create-request.ts';
+import {
+  checkCheckpointName,
+  checkLabels,
+  checkPlacement,
+  checkSize,
+  checkSubject,
+  checkTimeLimits,
+} from './create-request.ts';
 import { openForkSource } from './fork-source.ts';
 import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
 import { type SessionRecord, isFinal, localSubject } from './session-record.ts';
@@ -43,7 +52,17 @@ export interface CreateSessionRequest {
   readonly labels?: Labels;
   readonly size?: SizeName;
   readonly timeLimits?: Partial<TimeLimits>;
+  /** The strongest that may have it, unless one is named. */
+  readonly runtime?: RuntimeName;
+  /** No machine that is isolated less, now or later; none unless said. */
+  readonly minimumTier?: Tier;
 }
+
+/** What a session is from its first moment on. */
+type NewSession = Pick<
+  SessionRecord,
+  'tenant' | 'subject' | 'labels' | 'size' | 'runtime' | 'tier' | 'minimumTier' | 'timeLimits' | 'parent'
+>;
 
 export interface CreateSessionOptions extends CallOptions {
   /** Told while something long is made first: the image, a template. */
@@ -51,7 +70,12 @@ export interface CreateSessionOptions extends CallOptions {
 }
 
 export interface SessionsOptions {
-  readonly runtime: Runtime;
+  /** Those that can be used; of two that isolate alike the first is preferred. */
+  readonly runtimes: readonly Runtime[];
+  /** Those that cannot, and why. */
+  readonly absences?: readonly Absence[];
+  /** What no session may be below, whatever it asks for: this host's rule, and the tenant's. Asked at every launch. */
+  readonly minimaOf?: (tenant: TenantId) => Omit<Minima, 'session'>;
   readonly clock?: Clock;
   /** Where sessions are kept beyond this process; without them they end with it. */
   readonly journal?: SessionJournal;
@@ -80,7 +104,9 @@ const forksAtOnce = 4;
 const endedKeptMaxCount = 1000;
 
 export class Sessions implements AsyncDisposable {
-  readonly #runtime: Runtime;
+  readonly #runtimes: ReadonlyMap<RuntimeName, Runtime>;
+  readonly #absences: readonly Absence[];
+  readonly #minimaOf: (tenant: TenantId) => Omit<Minima, 'session'>;
   readonly #clock: Clock;
   readonly #journal: SessionJournal | undefined;
   readonly #keeper: SnapshotKeeper | undefined;
@@ -91,18 +117,20 @@ export class Sessions implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   constructor(options: SessionsOptions) {
-    this.#runtime = options.runtime;
+    this.#runtimes = new Map(options.runtimes.map((runtime) => [runtime.capabilities.runtime, runtime]));
+    this.#absences = options.absences ?? [];
+    this.#minimaOf = options.minimaOf ?? ((): Minima => ({}));
     this.#clock = options.clock ?? systemClock;
     this.#journal = options.journal;
     this.#keeper = options.keeper;
-    const shared = { runtime: this.#runtime, clock: this.#clock, gate: this.#gate };
+    const shared = { clock: this.#clock, gate: this.#gate };
     this.#pool = options.pool === undefined ? undefined : new WarmPool({ ...shared, ...options.pool });
     this.#onTransition = options.onTransition ?? ((): void => undefined);
   }
 
   /**
    * A session with its machine running. Cancelled or failed, it leaves no machine behind.
-   * Errors: `invalid_request`, `session_ended` when it was terminated meanwhile, `cancelled`, and those of `Runtime.prepare` and `launch`.
+   * Errors: `invalid_request`, `tier_unavailable`, `session_ended` when it was terminated meanwhile, `cancelled`, and those of `Runtime.prepare` and `launch`.
    */
   async createSession(request: CreateSessionRequest, options: CreateSessionOptions = {}): Promise<SessionHandle> {
     const { id, ready } = this.beginSession(request, options);
@@ -115,25 +143,55 @@ export class Sessions implements AsyncDisposable {
     request: CreateSessionRequest,
     options: CreateSessionOptions = {},
   ): { readonly id: SessionId; readonly ready: Promise<SessionRecord> } {
-    const { tenant, size = defaultSize } = request;
-    if (!sizeNames.includes(size)) {
-      throw new BulkheadError('invalid_request', `There is no size ${JSON.stringify(size)}.`, {
-        hint: `Sizes: ${sizeNames.join(', ')}.`,
-        details: { field: 'size', expected: sizeNames },
-      });
-    }
+    const { tenant, size = defaultSize, minimumTier = 'none' } = request;
+    checkSize(size);
+    checkPlacement(request);
     if (this.#closing !== undefined) throw new BulkheadError('state_conflict', 'Bulkhead is closing.');
-    const { runtime, tier } = this.#runtime.capabilities;
     const timeLimits = checkTimeLimits(request.timeLimits);
+    const runtime = place(this.#placement(request), this.#offers, this.#absences);
+    const { tier } = this.#runtime(runtime).capabilities;
     const subject = checkSubject(request.subject ?? localSubject);
     const labels = checkLabels(request.labels ?? {});
-    return this.#begin({ tenant, subject, labels, size, runtime, tier, timeLimits, parent: null }, options);
+    return this.#begin(
+      { tenant, subject, labels, size, runtime, tier, minimumTier, timeLimits, parent: null },
+      options,
+    );
   }
 
-  #begin(
-    what: Pick<SessionRecord, 'tenant' | 'subject' | 'labels' | 'size' | 'runtime' | 'tier' | 'timeLimits' | 'parent'>,
-    options: LaunchRequest,
-  ): { readonly id: SessionId; readonly ready: Promise<SessionRecord> } {
+  /** Where a session would go, and why. Errors: `invalid_request`. */
+  planSession(request: Pick<CreateSessionRequest, 'tenant' | 'runtime' | 'minimumTier'>): Plan {
+    checkPlacement(request);
+    return plan(this.#placement(request), this.#offers, this.#absences);
+  }
+
+  #placement({ tenant, runtime, minimumTier }: Pick<CreateSessionRequest, 'tenant' | 'runtime' | 'minimumTier'>): {
+    readonly runtime: RuntimeName | undefined;
+    readonly minima: Minima;
+  } {
+    return { runtime, minima: this.#minima(tenant, minimumTier ?? 'none') };
+  }
+
+  #minima(tenant: TenantId, minimumTier: Tier): Minima {
+    const minima = this.#minimaOf(tenant);
+    return minimumTier === 'none' ? minima : { ...minima, session: minimumTier };
+  }
+
+  get #offers(): readonly Runtime['capabilities'][] {
+    return [...this.#runtimes.values()].map(({ capabilities }) => capabilities);
+  }
+
+  /** Errors: `host_unsupported` when this host has no such runtime, or none that can be used. */
+  #runtime(name: RuntimeName): Runtime {
+    const found = this.#runtimes.get(name);
+    if (found !== undefined) return found;
+    const why = this.#absences.find(({ runtime }) => name === runtime)?.why ?? 'It was not opened.';
+    throw new BulkheadError('host_unsupported', `The session runs on ${name}, which cannot be used here. ${why}`, {
+      hint: '`bulkhead doctor` says what is missing; BULKHEAD_RUNTIME=auto opens every runtime that can be used.',
+      details: { runtime: name },
+    });
+  }
+
+  #begin(what: NewSession, options: LaunchRequest): { readonly id: SessionId; readonly ready: Promise<SessionRecord> } {
     const now = this.#clock.unixMs();
     const record: SessionRecord = {
       ...what,
@@ -161,7 +219,8 @@ export class Sessions implements AsyncDisposable {
 
   #open(record: SessionRecord): Session {
     const session = new Session({
-      runtime: this.#runtime,
+      runtime: () => this.#runtime(record.runtime),
+      minima: () => this.#minima(record.tenant, record.minimumTier),
       clock: this.#clock,
       gate: this.#gate,
       ...(this.#pool === undefined ? {} : { pool: this.#pool }),
@@ -215,14 +274,14 @@ export class Sessions implements AsyncDisposable {
     }
     const parent = this.#find(tenant, id);
     await using origin = await openForkSource(parent, this.#keeper, this.#clock);
-    const { subject, labels, size, runtime, tier, timeLimits } = parent.record;
+    const { subject, labels, size, runtime, tier, minimumTier, timeLimits } = parent.record;
     const launch = { ...options, origin: { source: origin.source, renew: true } };
     const forked: SessionRecord[] = [];
     try {
       while (forked.length < count) {
         const batch = Math.min(forksAtOnce, count - forked.length);
         const begun = Array.from({ length: batch }, () =>
-          this.#begin({ tenant, subject, labels, size, runtime, tier, timeLimits, parent: id }, launch),
+          this.#begin({ tenant, subject, labels, size, runtime, tier, minimumTier, timeLimits, parent: id }, launch),
         );
         const settled = await Promise.allSettled(begun.map(({ ready }) => ready));
         for (const outcome of settled) if (outcome.status === 'fulfilled') forked.push(outcome.value);

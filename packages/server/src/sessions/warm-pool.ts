@@ -15,7 +15,6 @@ export interface PoolBounds {
 }
 
 export interface WarmPoolOptions extends PoolBounds {
-  readonly runtime: Runtime;
   readonly clock: Clock;
   /** Shared with the launches that somebody waits for. */
   readonly gate: Gate;
@@ -34,8 +33,9 @@ const reviewMs = 15_000;
 const retryMs = 1000;
 const retryMaxMs = 60_000;
 
-/** What is ready for one tenant, or for all, in one size. */
+/** What is ready of one runtime's for one tenant, or for all, in one size. */
 interface Shelf {
+  readonly runtime: Runtime;
   readonly tenant: TenantId | null;
   readonly size: SizeName;
   readonly spares: Set<SpareMachine>;
@@ -63,8 +63,12 @@ export class WarmPool implements AsyncDisposable {
   }
 
   /** A machine made the session's, or none when none is ready: never waits for one. Errors: `cancelled`. */
-  async claim(spec: LaunchSpec, options: { readonly signal?: AbortSignal } = {}): Promise<Machine | undefined> {
-    const shelf = this.#demand(spec);
+  async claim(
+    runtime: Runtime,
+    spec: LaunchSpec,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<Machine | undefined> {
+    const shelf = this.#demand(runtime, spec);
     if (shelf === undefined) return undefined;
     this.#reviewAfter(refillDelayMs);
     for (const spare of shelf.spares) {
@@ -96,13 +100,13 @@ export class WarmPool implements AsyncDisposable {
     await dispose([...this.#shelves.values()].flatMap(({ spares }) => takeAll(spares)));
   }
 
-  #demand({ tenant, size }: LaunchSpec): Shelf | undefined {
-    const { runtime, clock, maxCount } = this.#options;
-    const { spares: kind } = runtime.capabilities;
+  #demand(runtime: Runtime, { tenant, size }: LaunchSpec): Shelf | undefined {
+    const { clock, maxCount } = this.#options;
+    const { runtime: name, spares: kind } = runtime.capabilities;
     if (kind === 'none' || maxCount === 0 || this.#closing.signal.aborted) return undefined;
     const whose = kind === 'shared' ? null : tenant;
-    const key = `${whose ?? 'shared'} ${size}`;
-    const shelf = this.#shelves.get(key) ?? { tenant: whose, size, spares: new Set(), demands: [] };
+    const key = `${name} ${whose ?? 'shared'} ${size}`;
+    const shelf = this.#shelves.get(key) ?? { runtime, tenant: whose, size, spares: new Set(), demands: [] };
     this.#shelves.set(key, shelf);
     const now = clock.nowMs();
     shelf.demands = [...shelf.demands.filter((at) => now - at < demandMs), now].slice(-demandsMaxCount);
@@ -141,8 +145,8 @@ export class WarmPool implements AsyncDisposable {
     }
   }
 
-  async #add({ tenant, size, spares }: Shelf): Promise<void> {
-    const { runtime, gate } = this.#options;
+  async #add({ runtime, tenant, size, spares }: Shelf): Promise<void> {
+    const { gate } = this.#options;
     const { signal } = this.#closing;
     using _place = await gate.enter(signal);
     const spare = await runtime.launchSpare({ tenant, size }, { signal });

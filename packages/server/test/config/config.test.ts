@@ -10,7 +10,7 @@ describe('the configuration', () => {
     assert.equal(config.stateDir, '/home/me/.local/state/bulkhead');
     assert.deepEqual(
       [config.accelerator, config.shareTemplatePages, config.runtime, config.color],
-      ['auto', false, 'qemu', true],
+      ['auto', false, 'auto', true],
     );
   });
 

@@ -24,7 +24,7 @@ export function openHarness({ keeper, journal, ...options }: HarnessOptions = {}
   const runtime = new FakeRuntime({ ...options, clock });
   const transitions: string[] = [];
   const sessions = new Sessions({
-    runtime,
+    runtimes: [runtime],
     clock,
     ...(keeper === undefined ? {} : { keeper }),
     ...(journal === undefined ? {} : { journal }),

@@ -24,10 +24,10 @@ function openPool(
 ): Pooled {
   const clock = new SteppedClock();
   const runtime = new Made({ ...options, clock });
-  const pool = new WarmPool({ runtime, clock, gate: new Gate(4), minCount: 0, maxCount: 10, ...bounds });
+  const pool = new WarmPool({ clock, gate: new Gate(4), minCount: 0, maxCount: 10, ...bounds });
   const tenant = makeId('tenant');
   const claim = (whose = tenant, size: SizeName = 'small'): Promise<Machine | undefined> =>
-    pool.claim({ tenant: whose, session: makeId('session'), size });
+    pool.claim(runtime, { tenant: whose, session: makeId('session'), size });
   return { clock, runtime, pool, tenant, claim };
 }
 
@@ -173,7 +173,7 @@ describe('sessions with a pool', () => {
   it('are created from what is ready; forks, which have a memory of their own, are not', async () => {
     const clock = new SteppedClock();
     const runtime = new FakeRuntime({ clock });
-    await using sessions = new Sessions({ runtime, clock, pool: { minCount: 1, maxCount: 4 } });
+    await using sessions = new Sessions({ runtimes: [runtime], clock, pool: { minCount: 1, maxCount: 4 } });
     const tenant = makeId('tenant');
     await create(clock, sessions, tenant);
     await clock.advance(refillDelayMs);
@@ -191,7 +191,7 @@ describe('sessions with a pool', () => {
       clock,
       plan: () => ({ kind: runtime.machines.size < 3 ? 'ok' : 'full' }),
     });
-    await using sessions = new Sessions({ runtime, clock, pool: { minCount: 2, maxCount: 4 } });
+    await using sessions = new Sessions({ runtimes: [runtime], clock, pool: { minCount: 2, maxCount: 4 } });
     await create(clock, sessions, makeId('tenant'));
     await clock.advance(refillDelayMs);
     assert.equal(sessions.readyCount, 2);
@@ -205,7 +205,7 @@ describe('sessions with a pool', () => {
   it('leave no machine when they are closed', async () => {
     const clock = new SteppedClock();
     const runtime = new FakeRuntime({ clock });
-    const sessions = new Sessions({ runtime, clock, pool: { minCount: 3, maxCount: 4 } });
+    const sessions = new Sessions({ runtimes: [runtime], clock, pool: { minCount: 3, maxCount: 4 } });
     await create(clock, sessions, makeId('tenant'));
     await clock.advance(refillDelayMs);
     assert.equal(runtime.machines.size, 4);

@@ -10,6 +10,9 @@ const packageRules: Readonly<Record<string, readonly string[]>> = {
   cli: ['protocol', 'server'],
 };
 
+/** The entries of packages beside their first. */
+const entries: readonly string[] = ['@bulkhead/protocol/openapi'];
+
 /**
  * For each folder of the server's `src`, the other folders that it may import. A folder that is not listed may import `lib` only.
  * The files beside them put everything together: they may import all, and no folder imports them. Nothing imports `index.ts`, the package's entry.
@@ -21,7 +24,8 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   images: ['lib'],
   runtimes: ['guest', 'images', 'snapshots', 'lib'],
   doctor: ['config', 'images', 'runtimes', 'lib'],
-  sessions: ['runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
+  placement: ['lib'],
+  sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
   tenants: ['store', 'lib'],
   api: ['sessions', 'tenants', 'lib'],
 };
@@ -46,7 +50,7 @@ export function judgeImport(path: string, specifier: string): string | undefined
   if (top !== 'packages' || importer === undefined || source !== 'src') return undefined;
   if (specifier.startsWith('@bulkhead/')) {
     const [, imported = '', ...subpath] = specifier.split('/');
-    if (subpath.length > 0) return `reaches into ${imported} past its entry`;
+    if (subpath.length > 0 && !entries.includes(specifier)) return `reaches into ${imported} past its entry`;
     return packageRules[importer]?.includes(imported) === true ? undefined : `${importer} must not import ${imported}`;
   }
   if (!specifier.startsWith('.')) return undefined;

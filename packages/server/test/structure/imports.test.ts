@@ -33,6 +33,17 @@ test('nothing has a default export', () => {
   );
 });
 
+test('nothing but a runtime asks which runtime it is', () => {
+  // What differs is a capability.
+  const asks = /\bruntime *[!=]==(?! undefined)|(?:[!=]==|case) '(?:qemu|gvisor|fake)'/;
+  const allowed = ['packages/server/src/runtimes/', 'packages/server/src/config/', 'packages/server/test/'];
+  const found = sources
+    .filter((path) => path.startsWith('packages/') && !allowed.some((place) => path.startsWith(place)))
+    .filter((path) => asks.test(readCheckoutFile(path)));
+  assert.deepEqual(found, []);
+  assert.ok(asks.test("if (runtime === 'qemu')"), 'the control');
+});
+
 test('the rules refuse what they must, and see every form of import', () => {
   const session = 'packages/server/src/sessions/session.ts';
   const qemu = 'packages/server/src/runtimes/qemu/qemu-runtime.ts';
@@ -56,6 +67,7 @@ test('the rules refuse what they must, and see every form of import', () => {
     [session, '../lib/clock.ts'],
     [session, 'node:fs'],
     [session, '@bulkhead/protocol'],
+    [session, '@bulkhead/protocol/openapi'],
     [qemu, '../runtime.ts'],
     [qemu, './jail/jail.ts'],
     ['packages/server/src/index.ts', './runtimes/qemu/qemu-runtime.ts'],

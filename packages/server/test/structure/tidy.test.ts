@@ -20,6 +20,8 @@ const packageHosts = [
 
 const files = listCheckoutFiles();
 const texts = files.filter((path) => !/\.(?:png|jpg|gif|ico|woff2|gz|zst)$/.test(path) && path !== 'package-lock.json');
+/** Written by script/generate, from sources that the rules hold for. */
+const isGenerated = (path: string): boolean => path === 'docs/openapi.json';
 const isProse = (path: string): boolean => path.endsWith('.md') || path === 'LICENSE' || path.endsWith('.csv');
 
 /** `path:line` of every line of every text that the pattern matches. */
@@ -33,7 +35,7 @@ function findLines(pattern: RegExp, paths: readonly string[]): readonly string[]
 
 test(`no source file is longer than ${maxLines} lines`, () => {
   const long = texts
-    .filter((path) => !isProse(path) && !path.includes('/fixtures/'))
+    .filter((path) => !isProse(path) && !isGenerated(path) && !path.includes('/fixtures/'))
     .map((path) => [path, readCheckoutFile(path).split('\n').length] as const)
     .filter(([, lines]) => lines > maxLines);
   assert.deepEqual(long, []);

@@ -1,7 +1,14 @@
 // A runtime without machines, for tests: it steps on an injected clock and fails on command. It isolates nothing and says so
 // (tier `none`). A plan decides what each launch does; `seededPlan` makes one from a seed.
 
-import { BulkheadError, type MachineId, type SnapshotId, type Tier, makeId } from '@bulkhead/protocol';
+import {
+  BulkheadError,
+  type MachineId,
+  type RuntimeName,
+  type SnapshotId,
+  type Tier,
+  makeId,
+} from '@bulkhead/protocol';
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import type {
   LaunchSpec,
@@ -34,18 +41,12 @@ export interface FakeRuntimeOptions {
   readonly clock?: Clock;
   readonly plan?: LaunchPlan;
   readonly prepareFails?: boolean;
+  /** What it claims to be, for tests of what is decided by that. */
+  readonly claims?: { readonly runtime?: RuntimeName; readonly tier: Tier; readonly possibleTier?: Tier };
 }
 
 export class FakeRuntime implements Runtime {
-  readonly capabilities: RuntimeCapabilities = {
-    runtime: 'fake',
-    tier: 'none',
-    accelerator: 'none',
-    memorySuspend: true,
-    fork: true,
-    spares: 'per-tenant',
-    network: 'none',
-  };
+  readonly capabilities: RuntimeCapabilities;
   /** Machines that exist, for tests that look for what was left. */
   readonly machines: Map<MachineId, FakeMachine> = new Map();
   /** What was captured: in this process, whatever file it was captured into. */
@@ -59,6 +60,17 @@ export class FakeRuntime implements Runtime {
     this.#clock = options.clock ?? systemClock;
     this.#plan = options.plan ?? ((): LaunchStep => ({ kind: 'ok' }));
     this.#prepareFails = options.prepareFails ?? false;
+    const { runtime = 'fake', tier = 'none', possibleTier = tier } = options.claims ?? {};
+    this.capabilities = {
+      runtime,
+      tier,
+      possibleTier,
+      accelerator: 'none',
+      memorySuspend: true,
+      fork: true,
+      spares: 'per-tenant',
+      network: 'none',
+    };
   }
 
   async prepare(): Promise<void> {
@@ -86,6 +98,7 @@ export class FakeRuntime implements Runtime {
     const confirmedMs = this.#clock.nowMs() - startedMs;
     const machine: FakeMachine = new FakeMachine({
       spec,
+      tier: this.capabilities.tier,
       clock: this.#clock,
       destroy: step.destroy ?? 0,
       timings: { spawnedMs: 0, restoredMs: confirmedMs, confirmedMs },
@@ -137,6 +150,7 @@ export class FakeRuntime implements Runtime {
 
 interface FakeMachineOptions {
   readonly spec: LaunchSpec;
+  readonly tier: Tier;
   readonly clock: Clock;
   readonly destroy: number | 'stuck';
   readonly timings: LaunchTimings;
@@ -146,7 +160,7 @@ interface FakeMachineOptions {
 
 export class FakeMachine implements Machine {
   readonly id: MachineId = makeId('machine');
-  readonly tier: Tier = 'none';
+  readonly tier: Tier;
   readonly bootId: string = crypto.randomUUID();
   readonly hostPids: readonly number[] = [];
   epoch = 1;
@@ -161,6 +175,7 @@ export class FakeMachine implements Machine {
   constructor(options: FakeMachineOptions) {
     this.#options = options;
     this.spec = options.spec;
+    this.tier = options.tier;
     this.timings = options.timings;
     this.guest = new FakeGuest(options.clock, this.bootId);
     this.exited = this.#exited.promise;

@@ -87,6 +87,7 @@ export class QemuRuntime implements Runtime {
     return {
       runtime: 'qemu',
       tier: tierOf(accelerator),
+      possibleTier: this.#finding === undefined && this.#options.accelerator !== 'tcg' ? 'vm-kvm' : tierOf(accelerator),
       accelerator,
       memorySuspend: true,
       fork: true,
