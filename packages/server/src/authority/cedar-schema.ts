@@ -22,7 +22,6 @@ const entities = `
   entity Prefix in [Prefix, Bucket];
   entity Object in [Prefix, Bucket];
   entity Database;
-  entity Table in [Database];
   entity Query in [Database];
   entity Host;
   entity Endpoint in [Host];

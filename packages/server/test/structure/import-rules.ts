@@ -25,6 +25,8 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   runtimes: ['guest', 'images', 'snapshots', 'lib'],
   doctor: ['config', 'images', 'runtimes', 'lib'],
   placement: ['lib'],
+  authority: ['lib'],
+  tools: ['authority', 'lib'],
   sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
   tenants: ['store', 'lib'],
   api: ['sessions', 'tenants', 'lib'],
