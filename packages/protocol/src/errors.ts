@@ -61,6 +61,13 @@ export const errorCatalogue = {
   context_died: { status: 409, retry: 'never', title: 'The interpreter ended during the turn', exitCode: 70 },
   file_error: { status: 409, retry: 'never', title: 'A file operation in the guest failed', exitCode: 4 },
   upload_incomplete: { status: 400, retry: 'same_key', title: 'The upload ended before its last byte', exitCode: 4 },
+  port_unreachable: {
+    status: 502,
+    retry: 'after',
+    title: 'No server in the session answers on that port',
+    exitCode: 90,
+  },
+  too_many_connections: { status: 503, retry: 'after', title: 'Too many connections are open', exitCode: 91 },
   session_ended: { status: 410, retry: 'never', title: 'The session has ended', exitCode: 5 },
   machine_lost: { status: 502, retry: 'never', title: 'The machine ended unexpectedly', exitCode: 71 },
   guest_protocol_violation: {

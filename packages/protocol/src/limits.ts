@@ -48,7 +48,10 @@ export const limits = {
   commandOutputMaxBytes: 4_194_304,
   /** Streams of events, terminals and connections to ports that one tenant has open at once. */
   connectionsMaxCount: 2000,
+  /** Ports of one session that are reachable. */
   portsMaxCount: 32,
+  /** Connections to the servers in one session; the rest of the channel's streams are for turns, commands and transfers. */
+  portConnectionsMaxCount: 32,
   portTokenDefaultSeconds: 3600,
   portTokenMaxSeconds: 86_400,
   keyGraceMaxSeconds: 604_800,

@@ -34,6 +34,8 @@ const callErrors: Readonly<Record<GuestErrorCode, ErrorCode>> = {
   cancelled: 'cancelled',
   limit: 'limit_exceeded',
   io: 'file_error',
+  refused: 'port_unreachable',
+  reset: 'port_unreachable',
 };
 
 /**

@@ -1,5 +1,6 @@
 // What the layers above see of a guest. `openGuest` (channel.ts beside this file) makes one from a byte stream.
 
+import type { Duplex } from 'node:stream';
 import type { ContextFate, GuestException, Language, MimeBundle } from '@bulkhead/protocol';
 
 export interface Identity {
@@ -102,6 +103,12 @@ export interface ContextInfo {
   readonly busy: boolean;
 }
 
+/**
+ * A TCP connection to a server in the guest, each direction with its own end and its own back-pressure. Whoever has it destroys it. Its
+ * errors are `BulkheadError`s: `port_unreachable` when the server broke it, otherwise the code of the channel's end.
+ */
+export type GuestConnection = Duplex;
+
 export interface CallOptions {
   readonly signal?: AbortSignal;
 }
@@ -120,7 +127,10 @@ export interface ChannelEnd {
 export interface Guest extends AsyncDisposable {
   /** Settles once. Never rejects. */
   readonly ended: Promise<ChannelEnd>;
-  /** When the host last had an operation under way: now, while there is one. */
+  /**
+   * When the host last had an operation under way: now, while there is one. A connection counts only when bytes move on it: it may
+   * be open for nobody.
+   */
   readonly activeAtUnixMs: number;
   /** Resolves when the agent has said HELLO; only while a template is made. */
   hello(options?: CallOptions): Promise<void>;
@@ -149,6 +159,11 @@ export interface Guest extends AsyncDisposable {
   move(from: string, to: string, options?: CallOptions): Promise<void>;
   remove(path: string, options?: CallOptions & { readonly recursive?: boolean }): Promise<void>;
   mkdir(path: string, options?: CallOptions): Promise<void>;
+  /**
+   * To a port of the guest's own loopback. Errors: `port_unreachable` when no server takes it, `too_many_connections`,
+   * `limit_exceeded`, `cancelled`.
+   */
+  connect(port: number, options?: CallOptions): Promise<GuestConnection>;
   info(
     options?: CallOptions,
   ): Promise<{ readonly memoryFreeBytes: number; readonly scratchFreeBytes: number; readonly processes: number }>;
@@ -157,7 +172,7 @@ export interface Guest extends AsyncDisposable {
   rehearse(options?: CallOptions): Promise<void>;
   /**
    * Stops all guest code, and the channel with it, until the next `identify`; what runs on then finds the right time.
-   * Errors: `state_conflict` while an operation is under way; the guest's own when a process cannot be stopped.
+   * Connections are closed: what is at their other end cannot sleep. Errors: `state_conflict` while an operation is under way; the guest's own when a process cannot be stopped.
    */
   freeze(): Promise<void>;
 }

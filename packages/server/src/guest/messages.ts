@@ -58,6 +58,8 @@ export const guestErrorCodes = [
   'cancelled',
   'limit',
   'io',
+  'refused',
+  'reset',
 ] as const;
 export type GuestErrorCode = (typeof guestErrorCodes)[number];
 
@@ -161,6 +163,9 @@ export const infoSchema: z.ZodType<InfoMessage> = z.object({
   scratchFreeBytes: count,
   processes: count,
 });
+
+/** The first and only message of a connection. */
+export const connectedSchema: z.ZodType = z.object({ type: z.literal('connected') });
 
 const mimeType = /^[a-z0-9][a-z0-9!#$&^_.+-]*\/[a-z0-9][a-z0-9!#$&^_.+-]*$/i;
 

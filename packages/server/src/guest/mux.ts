@@ -83,7 +83,20 @@ export class Mux implements StreamLink {
   // For callers.
 
   get activeAtUnixMs(): number {
-    return this.#streams.size > 0 ? this.clock.unixMs() : this.#activeAtUnixMs;
+    return this.#streams.size > this.connectionCount ? this.clock.unixMs() : this.#activeAtUnixMs;
+  }
+
+  /** Bytes have moved between a connection and whoever has it. */
+  touch(): void {
+    this.#activeAtUnixMs = this.clock.unixMs();
+  }
+
+  get connectionCount(): number {
+    return this.#connections().length;
+  }
+
+  #connections(): readonly ChannelStream<unknown>[] {
+    return [...this.#streams.values()].filter(({ spec }) => spec.isConnection === true);
   }
 
   async hello(options: CallOptions = {}): Promise<void> {
@@ -151,14 +164,29 @@ export class Mux implements StreamLink {
 
   /** The last operation of an epoch. */
   async freeze(): Promise<void> {
-    if (this.#streams.size > 0 || this.#pings.size > 0) {
-      throw new BulkheadError('state_conflict', 'Something is under way in this session', {
-        hint: 'Wait until transfers and commands have ended, or end them.',
-      });
-    }
+    this.#throwIfUnderWay();
+    await this.#closeConnections();
+    this.#throwIfUnderWay();
     const stream = this.open({ op: 'freeze', parameters: {}, result: nothingSchema, lanes: [] });
     this.#confirmed = false;
     await this.settle(stream, this.timeouts.controlTimeoutMs);
+  }
+
+  #throwIfUnderWay(): void {
+    if (this.#streams.size === this.connectionCount && this.#pings.size === 0) return;
+    throw new BulkheadError('state_conflict', 'Something is under way in this session', {
+      hint: 'Wait until transfers and commands have ended, or end them.',
+    });
+  }
+
+  async #closeConnections(): Promise<void> {
+    const connections = this.#connections();
+    const error = new BulkheadError('port_unreachable', 'The session stands still; its connections were closed', {
+      hint: 'Connect again: the session is resumed where it sleeps.',
+    });
+    for (const connection of connections) connection.cancel(error);
+    await Promise.allSettled(connections.map(({ outcome }) => outcome));
+    if (this.connectionCount > 0) await this.#closeConnections();
   }
 
   /** The outcome of a stream, or `cancelled` as soon as the signal says so; the stream then ends on its own. */
@@ -359,7 +387,7 @@ export class Mux implements StreamLink {
         const stream = this.#stream(header);
         stream.receiveClose(payload);
         this.#streams.delete(stream.id);
-        this.#activeAtUnixMs = this.clock.unixMs();
+        if (stream.spec.isConnection !== true) this.touch();
         return;
       }
       case frameTypes.pong:

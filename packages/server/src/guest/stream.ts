@@ -29,6 +29,10 @@ export interface StreamSpec<Result> {
   readonly lanes: readonly Lane[];
   /** A lane that must have ended before the guest may say that all went well. */
   readonly wholeLane?: Lane;
+  /** A lane whose END is the end of what can be read, before the guest closes the stream. */
+  readonly readsUntilEndOf?: Lane;
+  /** It may be open for nobody: it is activity only when bytes move on it, and is closed when the guest is frozen. */
+  readonly isConnection?: true;
   /** What the guest was told to keep to. */
   readonly outputMaxBytes?: number;
   readonly eventsMaxBytes?: number;
@@ -118,9 +122,13 @@ export class ChannelStream<Result> {
       const inbound = this.#inbox.take();
       if (inbound !== undefined) return inbound;
       if (this.#error !== undefined) throw this.#error;
-      if (this.#state === 'closed') return undefined;
+      if (this.#state === 'closed' || this.#hasEnded(this.spec.readsUntilEndOf)) return undefined;
       await this.#changed.wait();
     }
+  }
+
+  #hasEnded(lane: Lane | undefined): boolean {
+    return lane !== undefined && this.#endedLanes.has(lane);
   }
 
   /** Runs a parser of what `read` gave; a violation in it ends the channel. */
@@ -231,7 +239,7 @@ export class ChannelStream<Result> {
       return;
     }
     const { wholeLane } = this.spec;
-    if (wholeLane !== undefined && !this.#endedLanes.has(wholeLane)) {
+    if (wholeLane !== undefined && !this.#hasEnded(wholeLane)) {
       throw new ProtocolViolation(`CLOSE before the END of lane ${wholeLane}`);
     }
     this.#succeed(close.result);

@@ -1,6 +1,6 @@
 import type { Guest } from '../guest/guest.ts';
 
-/** What a caller may do with the guest beside turns: commands, background processes and files. */
+/** What a caller may do with the guest beside turns: commands, background processes, files, connections to its servers. */
 export type SessionGuest = Pick<
   Guest,
   | 'listContexts'
@@ -17,4 +17,5 @@ export type SessionGuest = Pick<
   | 'remove'
   | 'mkdir'
   | 'info'
+  | 'connect'
 >;

@@ -20,7 +20,7 @@ function randomFrom(seed: number): Random {
 }
 
 // Streams in the order in which `hostSide` opens them.
-const [turn, read, call, upload] = [1, 3, 5, 7] as const;
+const [turn, read, call, upload, connection] = [1, 3, 5, 7, 9] as const;
 
 function json(type: FrameType, stream: number, body: object): Buffer {
   return encodeFrame(type, 0, 1, stream, Buffer.from(JSON.stringify(body)));
@@ -52,6 +52,12 @@ function honestSession(random: Random): Buffer[] {
     [data(read, 1, Buffer.alloc(20_000, 'r')), data(read, 1 | dataFlags.end, 'end'), close(read, { size: 20_003 })],
     [close(call, { memoryFreeBytes: 1, scratchFreeBytes: 2, processes: 3 })],
     [credit(upload, 5000), close(upload, { size: 5000 })],
+    [
+      data(connection, 3, JSON.stringify({ type: 'connected' })),
+      data(connection, 1, 'c'.repeat(1 + random(2000))),
+      data(connection, 1 | dataFlags.end, 'end'),
+      close(connection, {}),
+    ],
   ];
   const session: Buffer[] = [];
   while (lists.some((list) => list.length > 0)) {
@@ -100,7 +106,11 @@ const mutations: Record<string, Mutation> = {
     session[at] = frame;
   },
   credit(session, at, random) {
-    session.splice(at, 0, credit([turn, read, call, upload][random(4)] ?? 1, numbers[random(numbers.length)] ?? 0));
+    session.splice(
+      at,
+      0,
+      credit([turn, read, call, upload, connection][random(5)] ?? 1, numbers[random(numbers.length)] ?? 0),
+    );
   },
   creditFlood(session, at, random) {
     session.splice(at, 0, Buffer.concat(Array.from({ length: random(1000) }, () => credit(turn, 1 + random(3)))));
@@ -110,11 +120,16 @@ const mutations: Record<string, Mutation> = {
     session.splice(at, 0, Buffer.concat(frames));
   },
   dataFlood(session, at, random) {
-    const frames = Array.from({ length: random(8) }, () => data(read, 1, Buffer.alloc(65_536)));
+    const stream = [read, connection][random(2)] ?? read;
+    const frames = Array.from({ length: random(8) }, () => data(stream, 1, Buffer.alloc(65_536)));
     session.splice(at, 0, Buffer.concat(frames));
   },
   messageFlood(session, at, random) {
     const message = data(turn, 3, JSON.stringify({ type: 'display', data: { 'text/plain': '' } }));
+    session.splice(at, 0, Buffer.concat(Array.from({ length: random(1000) }, () => message)));
+  },
+  connectedFlood(session, at, random) {
+    const message = data(connection, 3, JSON.stringify({ type: 'connected' }));
     session.splice(at, 0, Buffer.concat(Array.from({ length: random(1000) }, () => message)));
   },
   longMessage(session, at, random) {
@@ -143,7 +158,7 @@ const mutations: Record<string, Mutation> = {
       '"\ud800"',
     ];
     const text = random(6) === 0 ? '['.repeat(60_000) : (texts[random(texts.length)] ?? '');
-    session.splice(at, 0, encodeFrame(frameTypes.close, 0, 1, 1 + 2 * random(4), Buffer.from(text)));
+    session.splice(at, 0, encodeFrame(frameTypes.close, 0, 1, 1 + 2 * random(5), Buffer.from(text)));
   },
   noise(session, at, random) {
     session.splice(at, 0, Buffer.from(Array.from({ length: random(300) }, () => random(256))));
@@ -228,7 +243,7 @@ async function serve(socket: Socket): Promise<void> {
   const plan = makePlan(seed);
   const fake = new FakeGuest(socket);
   await fake.confirm(plan.badProof ? { proof: Buffer.alloc(32, 1).toString('base64') } : {});
-  for (let count = 0; count < 4; count += 1) await fake.take(frameTypes.open);
+  for (let count = 0; count < 5; count += 1) await fake.take(frameTypes.open);
   const pings = fake.inbox.splice(0);
   const delivered = deliver(fake, plan);
   fake.onFrame = ({ header, payload }) => {

@@ -91,6 +91,7 @@ async function useGuest(guest: Guest, plan: Plan, isHonest: boolean): Promise<Pr
     collect(guest.readFile('f', { signal })),
     guest.info({ signal }),
     guest.writeFile('w', fiveThousandBytes(), 5000, { signal }),
+    useConnection(guest, signal, plan.reader === 'leaves'),
   ];
   if (plan.reader === 'all') calls.push(collect(turn.events));
   else if (plan.reader === 'leaves') {
@@ -106,6 +107,12 @@ async function useGuest(guest: Guest, plan: Plan, isHonest: boolean): Promise<Pr
   const results = await Promise.allSettled(calls);
   for (const timer of timers) clearTimeout(timer);
   return results;
+}
+
+async function useConnection(guest: Guest, signal: AbortSignal, leaves: boolean): Promise<void> {
+  const connection = await guest.connect(8080, { signal });
+  connection.end('question');
+  for await (const _ of connection) if (leaves) return;
 }
 
 async function describedCase(seed: number, socketPath: string): Promise<string> {

@@ -6,9 +6,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { openGuest } from '../../src/guest/channel.ts';
@@ -136,6 +138,26 @@ test('commands have input, environment, a folder, an exit code and a terminal', 
   assert.equal(kept, 'background\n');
   assert.equal((await guest.listProcesses()).find((found) => found.process === process)?.running, true);
   await guest.killProcess(process);
+});
+
+test('a server in the guest is reached, both ways and to its end', { skip }, async (context) => {
+  const { guest } = await startAgent(context);
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    const hash = createHash('sha256');
+    socket.on('data', (bytes: Buffer) => hash.update(bytes));
+    socket.on('end', () => socket.end(hash.digest('hex')));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  context.after(() => server.close());
+  const address = server.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  const content = randomBytes(8_000_000);
+  const connection = await guest.connect(address.port);
+  connection.end(content);
+  assert.equal(await text(connection), createHash('sha256').update(content).digest('hex'));
+  server.close();
+  await once(server, 'close');
+  await assert.rejects(guest.connect(address.port), { code: 'port_unreachable' });
 });
 
 test('64 MB go up and come down as they were', { skip }, async (context) => {

@@ -13,14 +13,17 @@ import type {
   FileEntry,
   FileStat,
   Guest,
+  GuestConnection,
   GuestExec,
   GuestRun,
   Identity,
   RunRequest,
 } from '../../guest/guest.ts';
 import { channelError } from './fake-channel.ts';
+import { FakeConnections } from './fake-connections.ts';
 import { FakeRun } from './fake-run.ts';
 import type { FakeValue } from './fake-script.ts';
+import { FakeTerminal } from './fake-terminal.ts';
 
 export interface FakeContext {
   readonly language: Language;
@@ -37,6 +40,9 @@ export class FakeGuest implements Guest {
   readonly bootId: string;
   readonly contexts: Map<string, FakeContext> = new Map();
   readonly files: Map<string, Uint8Array> = new Map();
+  readonly connections: FakeConnections = new FakeConnections();
+  /** Terminals that were opened and have not ended. */
+  readonly terminals: Set<FakeTerminal> = new Set();
   readonly #end = Promise.withResolvers<ChannelEnd>();
   #endedAs: ChannelEnd | undefined;
 
@@ -47,7 +53,7 @@ export class FakeGuest implements Guest {
   }
 
   get activeAtUnixMs(): number {
-    return 0;
+    return this.terminals.size > 0 ? this.clock.unixMs() : 0;
   }
 
   /** Begins with what another has. */
@@ -66,6 +72,8 @@ export class FakeGuest implements Guest {
     if (this.#endedAs !== undefined) return;
     this.#endedAs = { reason, detail };
     this.#end.resolve(this.#endedAs);
+    this.connections.end(channelError(this.#endedAs));
+    for (const terminal of this.terminals) terminal.fail(channelError(this.#endedAs));
   }
 
   /** Throws what every call on an ended channel throws. */
@@ -115,6 +123,7 @@ export class FakeGuest implements Guest {
   }
 
   exec(request: ExecRequest): GuestExec {
+    if (request.pty !== undefined) return this.#openTerminal(request);
     const [command = '', ...rest] = request.argv;
     const bytes = new TextEncoder().encode(command === 'echo' ? `${rest.join(' ')}\n` : '');
     const exitCode = command === 'echo' || command === 'true' ? 0 : command === 'false' ? 1 : 127;
@@ -134,6 +143,20 @@ export class FakeGuest implements Guest {
       kill: () => undefined,
       resize: () => undefined,
     };
+  }
+
+  #openTerminal(request: ExecRequest): FakeTerminal {
+    const failure = this.#endedAs;
+    const terminal = new FakeTerminal(request, failure === undefined ? undefined : channelError(failure));
+    this.terminals.add(terminal);
+    const forget = (): boolean => this.terminals.delete(terminal);
+    terminal.outcome.then(forget, forget);
+    return terminal;
+  }
+
+  async connect(port: number): Promise<GuestConnection> {
+    this.check();
+    return this.connections.connect(port);
   }
 
   startProcess(): Promise<string> {
@@ -226,6 +249,7 @@ export class FakeGuest implements Guest {
 
   async freeze(): Promise<void> {
     this.check();
+    this.connections.end(new BulkheadError('port_unreachable', 'The session stands still.'));
   }
 
   async rehearse(): Promise<void> {

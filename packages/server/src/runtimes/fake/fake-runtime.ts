@@ -186,7 +186,7 @@ export class FakeMachine implements Machine {
   }
 
   async capture({ snapshot }: SnapshotTarget): Promise<SnapshotFacts> {
-    this.guest.check();
+    await this.guest.freeze();
     this.#options.onCapture(snapshot);
     const nothing = { bytes: 0, memoryBytes: 0, scratchBytes: 0, pausedMs: 0 };
     return { ...nothing, epoch: this.epoch, templateDigest: 'fake' };
