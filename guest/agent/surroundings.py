@@ -20,6 +20,8 @@ class Machine:
     # Where libraries leave their caches while they are warmed: a session starts with an empty home.
     warm_home = "/var/cache/bulkhead"
     user = "user"
+    # Where guest code reaches the tools of its session.
+    tools_socket = "/run/bulkhead-tools"
 
     def __init__(self):
         self.groups = ControlGroups()
@@ -109,6 +111,7 @@ class Development:
         self.home = home
         self.user = "user"
         self.warm_home = home + "-warm"
+        self.tools_socket = home + "-tools"
         os.makedirs(home, exist_ok=True)
 
     def prepare(self):
