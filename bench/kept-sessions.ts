@@ -3,8 +3,8 @@
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type SessionId, type SizeName, type TenantId, makeId } from '@bulkhead/protocol';
-import { type Sessions, openBulkhead } from '@bulkhead/server';
+import type { SessionId, SizeName, TenantId } from '@bulkhead/protocol';
+import { type Sessions, localTenant, openBulkhead } from '@bulkhead/server';
 import { type BenchmarkOptions, type Summary, summarize } from './report.ts';
 
 /** Megabytes that are touched for the curve; `usual` is what the table is about. */
@@ -35,7 +35,7 @@ export async function openKeptSessions({ bulkhead, onProgress }: BenchmarkOption
   const config = { ...bulkhead.config, stateDir, keyFile: join(stateDir, 'key'), databaseUrl: undefined };
   const kept = await openBulkhead(config, { keep: true });
   const { sessions } = kept;
-  const tenant = makeId('tenant');
+  const tenant = localTenant;
   const turn = async (id: SessionId, code: string): Promise<number> => {
     const started = performance.now();
     const { status } = await (await sessions.takeTurn(tenant, id, { code })).result;

@@ -27,6 +27,8 @@ from .stream import OperationError
 VERSION = "0.1.0"
 # How long contexts may take to reseed before CONFIRM; one that is idle and does not answer is ended.
 RESEED_WAIT_S = 10.0
+# Before HELLO, so that what the kernel still does for processes that have ended is not done again in every session.
+_QUIET_S = 0.5
 
 
 def log(text):
@@ -88,6 +90,9 @@ class Agent:
         if self.surroundings.is_machine:
             system.zero_free_memory()
             system.stay_in_memory()
+        self.loop.call_later(_QUIET_S if self.surroundings.is_machine else 0.0, self._say_hello)
+
+    def _say_hello(self):
         hello = {"version": 1, "agent": VERSION, "contexts": self.contexts.languages_alive()}
         self.send(HELLO, 0, 0, frames.dump_json(hello))
 

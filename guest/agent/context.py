@@ -14,7 +14,7 @@ from .frames import LANE_STDERR, LANE_STDOUT
 from .loop import READ, WRITE
 from .system import signal_group
 from .turn import STATUSES, Output
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, MARKED, RUN, Reader, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, MARKED, RESEED_FIRST, RUN, Reader, pack
 
 INBOX_MAX_BYTES = 16_777_216
 CONTROL_READ_BYTES = 65_536
@@ -27,6 +27,8 @@ class Context:
 
     language = None
     can_acknowledge = True
+    # Whether nothing runs in its worker before it is told to run code.
+    can_reseed_first = False
 
     def __init__(self, contexts, name, mark):
         self.contexts = contexts
@@ -46,6 +48,10 @@ class Context:
         self._inbox_bytes = 0
         self._last_marks = ()
         self._to_worker = bytearray()
+        # Comes before anything else that the worker is told.
+        self._first = b""
+        # Whether it has been told to run code since the machine was made: then some of it may still be running.
+        self.used = False
         self._signal_when_known = None
         self._start()
 
@@ -90,6 +96,7 @@ class Context:
         for output in self._outputs:
             self.turn.dropped["stdout" if output.lane == LANE_STDOUT else "stderr"] += output.lost
             output.lost = 0
+        self.used = True
         self.begin_turn(code)
         if any(output.backlog for output in self._outputs):
             self.pump()
@@ -102,9 +109,14 @@ class Context:
         """A request between turns, or for the end of the one under way."""
         self.tell(pack(kind))
 
+    def reseed_first(self):
+        """A request that waits for the next thing that the worker is told, and comes before it. It is not answered."""
+        self._first = pack(RESEED_FIRST)
+
     def tell(self, data):
         """Bytes for the worker, as it takes them."""
-        self._to_worker += data
+        self._to_worker += self._first + data
+        self._first = b""
         self._write()
 
     def _write(self):

@@ -76,7 +76,10 @@ class Contexts:
             restart.done()
 
     def reseed(self, seconds, done):
-        """Have all seed anew. A busy Python worker does it at its next bytecode; an idle one that does not answer in time is ended."""
+        """Have all seed anew. A busy Python worker does it at its next bytecode; an idle one that does not answer in time is ended.
+
+        One that has run no code yet runs none before it has: it reads the request before the code. An emulator is slow at waking it.
+        """
 
         def late(context):
             if context.exit is None:
@@ -85,7 +88,15 @@ class Contexts:
         for context in self._contexts.values():
             if context.turn is not None and context.turn.running:
                 context.signal(RESEED_SIGNAL)
-        self._ask(RESEED, seconds, done, late)
+        unused = [context for context in self._contexts.values() if context.can_reseed_first and not context.used]
+        for context in unused:
+            context.reseed_first()
+        self._ask(RESEED, seconds, done, late, unused)
+
+    def forget_use(self):
+        """What they have run was the rehearsal's, and none of it runs any more."""
+        for context in self._contexts.values():
+            context.used = False
 
     def languages_alive(self):
         """Of which languages there is a context that runs."""
@@ -99,7 +110,7 @@ class Contexts:
         """Have the idle ones give free memory back; who does not answer in time is left alone."""
         self._ask(TRIM, seconds, done, lambda context: None)
 
-    def _ask(self, kind, seconds, done, late):
+    def _ask(self, kind, seconds, done, late, but=()):
         waiting = set()
         timer = None
 
@@ -122,7 +133,7 @@ class Contexts:
 
         timer = self.agent.loop.call_later(seconds, expired)
         for context in list(self._contexts.values()):
-            if context.exit is not None:
+            if context.exit is not None or context in but:
                 continue
             busy = context.turn is not None and context.turn.running
             if not busy and context.can_acknowledge:

@@ -19,6 +19,7 @@ class ControlGroups:
 
     def __init__(self):
         self._closed = []
+        self._frozen = False
 
     def prepare(self):
         """Once, before the first is opened."""
@@ -50,11 +51,14 @@ class ControlGroups:
 
     def freeze(self):
         """Begin to; see `frozen`."""
+        self._frozen = True
         _write(f"{_ROOT}/cgroup.freeze", b"1")
 
     def thaw(self):
         """Where nothing is frozen, nothing happens."""
-        _write(f"{_ROOT}/cgroup.freeze", b"0")
+        if self._frozen:
+            _write(f"{_ROOT}/cgroup.freeze", b"0")
+            self._frozen = False
 
     def frozen(self):
         """Whether nothing of guest code runs any more."""

@@ -107,10 +107,10 @@ class Kernel:
 
     def __init__(self):
         self._generator = os.open("/dev/urandom", os.O_RDONLY | os.O_CLOEXEC)
-        self._hostname = os.open("/etc/hostname", os.O_WRONLY | os.O_CLOEXEC)
-        self._machine_id = os.open("/etc/machine-id", os.O_WRONLY | os.O_CLOEXEC)
+        self._hostname = _NameFile("/etc/hostname")
+        self._machine_id = _NameFile("/etc/machine-id")
         self._boot_id = open_boot_id()
-        self._hosts = os.open("/etc/hosts", os.O_WRONLY | os.O_CLOEXEC)
+        self._hosts = _NameFile("/etc/hosts")
 
     def boot_id(self):
         """As text."""
@@ -123,12 +123,22 @@ class Kernel:
         fcntl.ioctl(self._generator, _RNDRESEEDCRNG)
         time.clock_settime_ns(time.CLOCK_REALTIME, identity.unix_time_ns)
         socket.sethostname(identity.hostname)
-        _replace(self._hostname, identity.hostname + "\n")
-        _replace(self._machine_id, identity.machine_id + "\n")
-        _replace(self._hosts, f"127.0.0.1 localhost {identity.hostname}\n::1 localhost ip6-localhost\n")
+        self._hostname.replace(identity.hostname + "\n")
+        self._machine_id.replace(identity.machine_id + "\n")
+        self._hosts.replace(f"127.0.0.1 localhost {identity.hostname}\n::1 localhost ip6-localhost\n")
 
 
-def _replace(descriptor, text):
-    data = text.encode("ascii")
-    os.pwrite(descriptor, data, 0)
-    os.ftruncate(descriptor, len(data))
+class _NameFile:
+    """A file that is written anew with each identity."""
+
+    def __init__(self, path):
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        self._size = None
+
+    def replace(self, text):
+        """All of it."""
+        data = text.encode("ascii")
+        os.pwrite(self._descriptor, data, 0)
+        if len(data) != self._size:
+            os.ftruncate(self._descriptor, len(data))
+            self._size = len(data)

@@ -22,6 +22,7 @@ class PythonContext(Context):
     """Forked from the warmed zygote."""
 
     language = "python"
+    can_reseed_first = True
 
     def launch(self, control, stdout, stderr):
         """The zygote's child."""

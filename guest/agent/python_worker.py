@@ -13,7 +13,7 @@ import threading
 
 from .spawn import base_environment
 from .system import trim_heap
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RUN, TRIM, WARM, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, WARM, pack
 
 # Out of the way of user code that counts on low numbers being its own.
 CONTROL_FD = 700
@@ -155,6 +155,8 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
         kind, payload = message
         if kind == RUN:
             turn.run(payload)
+        elif kind == RESEED_FIRST:
+            reseed()
         elif kind == RESEED:
             reseed()
             control.queue(ACKNOWLEDGED)

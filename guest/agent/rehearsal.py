@@ -13,6 +13,8 @@ from .identity import Identity, proof
 
 _WAIT_S = 60.0
 _OUTPUT_MAX_BYTES = 65_536
+# As long as those of sessions: then nothing changes its size when a session takes it over.
+_HOSTNAME = "bulkhead".ljust(len("ses-") + 26, "0")
 _TURNS = (("python", b"print(6 * 7)\n6 * 7"), ("python", b"1 / 0"), ("bash", b"echo 42 | cat"))
 
 
@@ -53,6 +55,7 @@ class Rehearsal:
         agent = self._agent
         del agent.send
         agent.forget_streams()
+        agent.contexts.forget_use()
         self._done()
 
 
@@ -64,7 +67,7 @@ def _identify_payload():
             "challenge": base64.b64encode(bytes(32)).decode("ascii"),
             "entropy": base64.b64encode(os.urandom(256)).decode("ascii"),
             "unixTimeNs": str(time.time_ns()),
-            "hostname": "bulkhead",
+            "hostname": _HOSTNAME,
             "machineId": "0" * 32,
             "renew": True,
         }

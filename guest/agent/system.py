@@ -1,9 +1,9 @@
 """The machine as a whole: its processes, `info`, `settle`."""
 
 import ctypes
-import mmap
 import os
 import signal
+import sys
 import time
 
 from .stream import Stream
@@ -79,15 +79,11 @@ def zero_free_memory():
     Files' pages that no process has mapped count as unused: what was read ahead.
     """
     _write_vm("drop_caches", b"1")
-    pid = os.fork()
-    if pid == 0:
-        try:
-            size = _meminfo(b"MemFree:") - _KEPT_FREE_BYTES
-            if size > 0:
-                mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
+    size = _meminfo(b"MemFree:") - _KEPT_FREE_BYTES
+    if size > 0:
+        # Not a fork: every page that the agent writes to would have to be taken back from it, in every session.
+        command = [sys.executable, "-I", "-S", "-c", f"import mmap; mmap.mmap(-1, {size}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)"]
+        os.waitpid(os.posix_spawn(command[0], command, {}), 0)
 
 
 def stay_in_memory():

@@ -10,8 +10,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type SessionId, type TurnId, makeId } from '@bulkhead/protocol';
-import { type Bulkhead, loadConfig, openBulkhead } from '@bulkhead/server';
+import type { SessionId, TurnId } from '@bulkhead/protocol';
+import { type Bulkhead, loadConfig, localTenant, openBulkhead } from '@bulkhead/server';
 import { mulberry32 } from '../../packages/server/src/runtimes/fake/fake-runtime.ts';
 import { processesWith, useBulkhead } from './support.ts';
 
@@ -21,7 +21,7 @@ const seed = 20_261_124;
 const lifeMaxMs = 4000;
 const stateDir = mkdtempSync(join(tmpdir(), 'bulkhead-crash-'));
 const environment = { ...process.env, BULKHEAD_STATE_DIR: stateDir, BULKHEAD_POOL_MAX: '2' };
-const tenant = makeId('tenant');
+const tenant = localTenant;
 after(() => rmSync(stateDir, { recursive: true }));
 
 interface Acknowledged {
@@ -73,12 +73,11 @@ async function compare({ sessions, keeping }: Bulkhead, acknowledged: Acknowledg
   );
   const keys = existsSync(join(stateDir, 'keys')) ? readdirSync(join(stateDir, 'keys')) : [];
   assert.deepEqual(keys.toSorted(), asleep.map(({ id }) => `${id}.key`).toSorted(), `${where}: keys`);
-  assert.deepEqual(await keeping.store.openTurns(), [], `${where}: every turn has an end`);
+  assert.deepEqual(await keeping.store.turns.open(), [], `${where}: every turn has an end`);
   for (const [turn, { session, stdout }] of acknowledged.turns) {
-    const kept = await keeping.store.turns(tenant, session);
-    const outcome = kept.find(({ id }) => id === turn)?.outcome as { readonly status: string } | undefined;
-    assert.equal(outcome?.status, 'ok', `${where}: ${turn}`);
-    assert.match(JSON.stringify(await keeping.store.turnEvents(tenant, turn)), new RegExp(stdout.trim()), where);
+    const { result } = await keeping.turns.get(tenant, session, turn);
+    assert.equal(result?.status, 'ok', `${where}: ${turn}`);
+    assert.match(result.stdout, new RegExp(stdout.trim()), where);
   }
 }
 

@@ -41,6 +41,20 @@ test('two sessions side by side share no random state and no name', async () => 
   assert.equal(a['bootId'], first.record.bootId);
 });
 
+test('a session that has run no code yet, and its copies, draw other numbers in the first code that they run', async () => {
+  await using parent = await openSession(bulkhead());
+  const { tenant } = parent.record;
+  const copies = await bulkhead().sessions.forkSession(tenant, parent.id, 2);
+  const draw = 'import random, ssl, numpy; print(random.random(), numpy.random.rand(), ssl.RAND_bytes(8).hex())';
+  const drawn = new Set<string>();
+  for (const { id } of [parent.record, ...copies]) {
+    const { stdout } = await bulkhead().sessions.startTurn(tenant, id, { code: draw }).result;
+    for (const number of stdout.trim().split(' ')) drawn.add(number);
+  }
+  for (const { id } of copies) await bulkhead().sessions.terminateSession(tenant, id);
+  assert.equal(drawn.size, 9, [...drawn].join(' '));
+});
+
 test('bash draws other random numbers in each session', async () => {
   const drawn = new Set<string>();
   for (let i = 0; i < 2; i++) {

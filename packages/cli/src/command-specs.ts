@@ -143,7 +143,11 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
     description: `Compares what is written down of sessions with what is on this host, both ways: ends sessions whose time is over, removes
 files and keys of none, and what turns printed when it was kept long enough.`,
     options: {
-      days: { type: 'string', value: 'DAYS', help: 'how long what turns printed is kept; 30 unless said' },
+      days: {
+        type: 'string',
+        value: 'DAYS',
+        help: 'how long what turns printed is kept; unless said, as each tenant has it',
+      },
       json,
       quiet,
       help,

@@ -6,7 +6,6 @@ import {
   type Language,
   type SessionId,
   type SizeName,
-  type TenantId,
   defaultSize,
   languages,
   parseId,
@@ -19,17 +18,11 @@ import {
   type CreateSessionRequest,
   type SessionHandle,
   loadConfig,
+  localTenant,
   openBulkhead,
 } from '@bulkhead/server';
 import type { CommandContext } from './command.ts';
 import { nearest } from './nearest.ts';
-
-/** Whoever works on this host through the command line is one tenant. */
-export const localTenant: TenantId = ((): TenantId => {
-  const id = parseId('tenant', `ten_${'0'.repeat(26)}`);
-  if (id === undefined) throw new Error('The id of the local tenant is not valid');
-  return id;
-})();
 
 export function configure(context: CommandContext): Config {
   const config = loadConfig();

@@ -58,6 +58,7 @@ export {
   callerErrors,
   commonErrors,
   fillPath,
+  httpMethods,
   routeErrors,
   routeTags,
   takesIfMatch,

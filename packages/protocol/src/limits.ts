@@ -29,6 +29,7 @@ export const limits = {
   /** A body in JSON; the content of a file has no bound but the guest's disk. */
   bodyMaxBytes: 33_554_432,
   jsonDepthMaxCount: 32,
+  jsonValuesMaxCount: 10_000,
   pageMaxCount: 200,
   pageDefaultCount: 50,
   cursorMaxLength: 512,

@@ -7,6 +7,7 @@ import type { AcceleratorFinding } from './doctor/check-accelerator.ts';
 import type { Doctor } from './doctor/doctor.ts';
 import type { Keeping } from './keep-sessions.ts';
 import { openQemuRuntime, openRuntimes } from './open-runtimes.ts';
+import type { Tenancy, TenancyOptions } from './open-tenancy.ts';
 import type { Absence, Minima } from './placement/place.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import { Sessions, type SessionsOptions } from './sessions/sessions.ts';
@@ -26,12 +27,31 @@ export type {
 } from './runtimes/runtime.ts';
 export type { Keeping } from './keep-sessions.ts';
 export type { Absence, Candidate, Minima, Plan } from './placement/place.ts';
+export type { Page, PageRequest } from './lib/page.ts';
+export type { Reconciled, Tenancy } from './open-tenancy.ts';
+export type { Caller } from './tenants/caller.ts';
+export { localTenant } from './tenants/local-tenant.ts';
+export type {
+  Access,
+  Answer,
+  ApiKey,
+  ApiKeyRequest,
+  ApiKeys,
+  Idempotency,
+  IssuedApiKey,
+  Tenant,
+  TenantChange,
+  Tenants,
+} from './tenants/tenancy.ts';
+export type { SessionFilter, SessionHost } from './sessions/stored-sessions.ts';
+export type { StoredTurn, TurnEventPage } from './sessions/stored-turns.ts';
 export type { KeptSnapshot } from './sessions/session-journal.ts';
 export type { SessionRecord } from './sessions/session-record.ts';
 export type { SessionGuest } from './sessions/session-guest.ts';
 export {
   type CreateSessionOptions,
   type CreateSessionRequest,
+  type ForkSessionOptions,
   type SessionHandle,
   Sessions,
   type SessionsOptions,
@@ -50,6 +70,8 @@ export interface Bulkhead extends AsyncDisposable {
   readonly sessions: Sessions;
   /** With `keep`: what was found when it was opened, and what is kept. */
   readonly keeping: Keeping | undefined;
+  /** With `keep`: tenants, their keys and what callers may do. */
+  readonly tenancy: Tenancy | undefined;
 }
 
 export interface OpenOptions {
@@ -78,8 +100,18 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
     }),
   );
   for (const record of keeping?.recovery.sessions ?? []) sessions.takeUp(record);
+  const tenancy = keeping === undefined ? undefined : opening.use(await openTenants({ config, keeping, sessions }));
   const open = opening.move();
-  return { config, runtime, runtimes, absences, sessions, keeping, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  return {
+    config,
+    runtime,
+    runtimes,
+    absences,
+    sessions,
+    keeping,
+    tenancy,
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  };
 }
 
 function minimaOf(host: Tier, tenant: Tier | undefined): Minima {
@@ -89,6 +121,11 @@ function minimaOf(host: Tier, tenant: Tier | undefined): Minima {
 async function openKeeping(config: Config): Promise<Keeping> {
   const { keepSessions } = await import('./keep-sessions.ts');
   return await keepSessions(config);
+}
+
+async function openTenants(options: TenancyOptions): Promise<Tenancy> {
+  const { openTenancy } = await import('./open-tenancy.ts');
+  return openTenancy(options);
 }
 
 /** The guest images of this host. Every answer is plain data. */

@@ -5,10 +5,14 @@ import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from './config/config.ts';
+import { systemClock } from './lib/clock.ts';
 import { errnoOf } from './lib/errno.ts';
+import { DayKeys } from './sealing/day-keys.ts';
 import { type Recovery, recover } from './sessions/recover.ts';
 import { StoredJournal } from './sessions/stored-journal.ts';
+import { StoredSessions } from './sessions/stored-sessions.ts';
 import { StoredSnapshots } from './sessions/stored-snapshots.ts';
+import { StoredTurns } from './sessions/stored-turns.ts';
 import { LocalKeyFile } from './snapshots/key-encryption.ts';
 import { KeyRing } from './snapshots/key-ring.ts';
 import { SnapshotFiles } from './snapshots/snapshot-files.ts';
@@ -17,10 +21,15 @@ import { Database } from './store/database.ts';
 import { EmbeddedPostgres } from './store/embedded-postgres.ts';
 import { type Lease, endLease, leaseMs, renewLease, takeLease } from './store/lease.ts';
 import { Store } from './store/store.ts';
+import { ensureLocalTenant } from './tenants/stored-tenants.ts';
 
 export interface Keeping extends AsyncDisposable {
   readonly store: Store;
   readonly journal: StoredJournal;
+  /** Sessions and turns of a tenant, whichever host has them. */
+  readonly sessions: StoredSessions;
+  readonly turns: StoredTurns;
+  readonly turnKeys: DayKeys;
   readonly snapshots: StoredSnapshots;
   readonly recovery: Recovery;
 }
@@ -40,20 +49,34 @@ export async function keepSessions(config: Config): Promise<Keeping> {
   opening.defer(() => endLease(database, lease).catch(() => undefined));
   opening.use(keepLease(database, lease));
   const store = new Store(database, lease);
-  const keys = await openKeys(config, path);
+  await ensureLocalTenant(store, config.retentionDays, Date.now());
+  const keysDir = join(path, 'keys');
+  const encryption = await openKeyFile(config, keysDir);
+  const keys = new KeyRing(keysDir, encryption);
+  const turnKeys = new DayKeys({ directory: config.turnKeysDir, host, encryption, clock: systemClock });
+  const turns = new StoredTurns(store.turns, turnKeys);
   const files = new SnapshotFiles(join(path, 'snapshots'));
-  const snapshots = new StoredSnapshots(store, files, keys);
-  const recovery = await recover({ store, files, keys, snapshots }, Date.now());
-  const journal = opening.use(new StoredJournal(store));
+  const snapshots = new StoredSnapshots(store.snapshots, files, keys);
+  const recovery = await recover({ store, turns, files, keys, snapshots }, Date.now());
+  const journal = opening.use(new StoredJournal(store.sessions, turns));
   const open = opening.move();
-  return { store, journal, snapshots, recovery, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  const sessions = new StoredSessions(store);
+  return {
+    store,
+    journal,
+    sessions,
+    turns,
+    turnKeys,
+    snapshots,
+    recovery,
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  };
 }
 
 /** A new key file only where no key was ever wrapped: a key file that is gone is told, not replaced. */
-async function openKeys(config: Config, path: string): Promise<KeyRing> {
-  const directory = join(path, 'keys');
-  const create = !(await KeyRing.holdsAny(directory));
-  return new KeyRing(directory, await LocalKeyFile.open(config.keyFile, { create }));
+async function openKeyFile({ keyFile, turnKeysDir }: Config, keysDir: string): Promise<LocalKeyFile> {
+  const create = !(await KeyRing.holdsAny(keysDir)) && !(await DayKeys.holdsAny(turnKeysDir));
+  return await LocalKeyFile.open(keyFile, { create });
 }
 
 async function hostId(path: string): Promise<string> {

@@ -13,10 +13,11 @@ import { FakeRuntime } from '../src/runtimes/fake/fake-runtime.ts';
 import { Sessions } from '../src/sessions/sessions.ts';
 import { openDataDirectory } from '../src/store/data-directory.ts';
 import { EmbeddedPostgres } from '../src/store/embedded-postgres.ts';
+import { localTenant } from '../src/tenants/local-tenant.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'bulkhead-keep-'));
 after(() => rmSync(root, { recursive: true }));
-const tenant = makeId('tenant');
+const tenant = localTenant;
 
 function configOf(name: string, databaseUrl?: string): Config {
   return loadConfig({
@@ -74,7 +75,7 @@ test('two hosts share a database by its URL, and each has its own sessions', asy
   const { id } = await ours.createSession({ tenant });
   await theirs.createSession({ tenant });
   assert.deepEqual(
-    (await one.store.sessions()).map((row) => row.id),
+    (await one.store.sessions.all()).map((row) => row.id),
     [id],
   );
   assert.notEqual(one.store.host, two.store.host);

@@ -1,8 +1,8 @@
 import { BulkheadError, type SessionId, type TimeLimits } from '@bulkhead/protocol';
-import type { KeptSnapshot } from '@bulkhead/server';
+import { type KeptSnapshot, localTenant } from '@bulkhead/server';
 import type { CommandContext, CommandInput } from '../command.ts';
 import { parseDurationMs } from '../duration.ts';
-import { type OpenedBulkhead, localTenant, openLocal, parseSessionId, parseSize } from '../local-session.ts';
+import { type OpenedBulkhead, openLocal, parseSessionId, parseSize } from '../local-session.ts';
 import { nearest } from '../nearest.ts';
 import { jsonLine } from '../output.ts';
 import { sessionDocument, sessionLine, time } from '../session-document.ts';

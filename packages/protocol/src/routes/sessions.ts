@@ -259,7 +259,7 @@ export const turnRoutes = {
     status: 200,
     answer: turnEventPage,
     events: turnEventSchema,
-    errors: ['not_found'],
+    errors: ['not_found', 'host_unavailable', 'quota_exceeded'],
   },
   cancelTurn: {
     method: 'POST',

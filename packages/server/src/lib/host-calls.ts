@@ -6,13 +6,19 @@ const libc = koffi.load(null);
 const memfdCreate = libc.func('int memfd_create(const char *name, unsigned int flags)');
 const fcntl = libc.func('int fcntl(int fd, int command, ...)');
 const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
+const sendfile = libc.func('int64_t sendfile(int out, int in, _Inout_ int64_t *offset, size_t count)');
+const sendfileInPool = (...args: readonly unknown[]): Promise<unknown> =>
+  new Promise((resolve, reject) => {
+    sendfile.async(...args, (error: unknown, copied: unknown) => (error === null ? resolve(copied) : reject(error)));
+  });
 const mmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)');
 const mprotect = libc.func('int mprotect(void *address, size_t length, int protection)');
 const munmap = libc.func('int munmap(void *address, size_t length)');
 
 const MFD_ALLOW_SEALING = 2;
 const F_ADD_SEALS = 1033;
-const F_SEAL_ALL = 0x1 | 0x2 | 0x4 | 0x8; // SEAL, SHRINK, GROW, WRITE
+const F_SEAL_SIZE = 0x2 | 0x4; // SHRINK, GROW
+const F_SEAL_ALL = 0x1 | F_SEAL_SIZE | 0x8; // SEAL, WRITE
 const SEEK_SET = 0;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
@@ -26,6 +32,11 @@ export function createMemory(name: string): number {
   const fd = Number(memfdCreate(name, MFD_ALLOW_SEALING));
   if (fd < 0) throw failed('memfd_create');
   return fd;
+}
+
+/** From here on the memory keeps its size. */
+export function sealMemorySize(fd: number): void {
+  if (Number(fcntl(fd, F_ADD_SEALS, 'int', F_SEAL_SIZE)) !== 0) throw failed('fcntl(F_ADD_SEALS)');
 }
 
 /** From here on nobody can write to the memory, resize it or take the seals off; private mappings stay possible. */
@@ -55,6 +66,28 @@ export function dataExtents(fd: number, size: number): Extent[] {
     offset = end;
   }
   return extents;
+}
+
+/** A shorter piece is copied before another thread could have taken it over. */
+const shortBytes = 128 * 1024;
+
+/**
+ * Copies the data of a sparse file of `size` bytes into another, which has nothing but holes there: within the kernel, and what takes
+ * long in a thread of the pool. `to` is the caller's alone meanwhile, its position too.
+ */
+export async function copyData(from: number, to: number, size: number): Promise<void> {
+  for (const { offset, length } of dataExtents(from, size)) {
+    if (Number(lseek(to, offset, SEEK_SET)) !== offset) throw failed('lseek');
+    for (let done = 0; done < length;) {
+      const position = [offset + done];
+      const wanted = length - done;
+      const copied =
+        wanted > shortBytes ? await sendfileInPool(to, from, position, wanted) : sendfile(to, from, position, wanted);
+      if (Number(copied) < 0) throw failed('sendfile');
+      if (Number(copied) === 0) throw new Error('the file ended early');
+      done += Number(copied);
+    }
+  }
 }
 
 /**

@@ -15,6 +15,7 @@ import type {
   TurnResult,
 } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
+import { foldTurn } from './fold-turn.ts';
 import { OutputDecoder } from './output-decoder.ts';
 
 export interface EventLogBounds {
@@ -151,6 +152,11 @@ export class EventLog {
     this.#push({ type: 'end', outcome });
   }
 
+  /** At most `limit` of the events after `after` that are there now. */
+  slice(after: number, limit: number): readonly TurnEvent[] {
+    return this.#events.slice(after, after + limit);
+  }
+
   /** Every event after `after`, those to come as well, up to the end. Leaves quietly when `signal` is aborted. */
   async *read(after = 0, options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<TurnEvent, void, void> {
     const { signal } = options;
@@ -176,36 +182,11 @@ export class EventLog {
     }
   }
 
-  /** The finished turn, folded from its events. */
+  /** The finished turn. */
   fold(sessionId: SessionId, turnId: TurnId): TurnResult {
-    const text = { stdout: '', stderr: '' };
-    const results: MimeBundle[] = [];
-    const truncated = { stdoutBytes: 0, stderrBytes: 0, resultBytes: 0 };
-    let outcome: TurnOutcome | undefined;
-    for (const event of this.#events) {
-      if (event.type === 'stdout' || event.type === 'stderr') text[event.type] += event.text;
-      else if (event.type === 'result' || event.type === 'display') results.push(event.data);
-      else if (event.type === 'end') outcome = event.outcome;
-      else if (event.type === 'truncated') {
-        if (event.stream === 'stdout') truncated.stdoutBytes += event.droppedBytes;
-        else if (event.stream === 'stderr') truncated.stderrBytes += event.droppedBytes;
-        else truncated.resultBytes += event.droppedBytes;
-      }
-    }
-    if (outcome === undefined) throw new Error('The turn has not ended');
-    const { status, error, exception, context, turnMs, guestMs } = outcome;
-    return {
-      sessionId,
-      turnId,
-      status,
-      ...text,
-      results,
-      error,
-      exception,
-      context,
-      truncated,
-      timings: { turnMs, guestMs },
-    };
+    const last = this.#events.at(-1);
+    if (last?.type !== 'end') throw new Error('The turn has not ended');
+    return foldTurn(sessionId, turnId, this.#events, last.outcome);
   }
 
   #appendText(stream: OutputStream, text: string, bytes: number): void {

@@ -2,11 +2,23 @@
 // runtime hands over afterwards is destroyed, never leaked.
 
 import { BulkheadError } from '@bulkhead/protocol';
+import type { CallOptions } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Gate } from '../lib/gate.ts';
 import { type Minima, checkTier } from '../placement/place.ts';
 import type { LaunchSpec, Machine, Runtime, SnapshotSource } from '../runtimes/runtime.ts';
 import type { WarmPool } from './warm-pool.ts';
+
+/** What a machine is made from when it is not a template. */
+export interface Origin {
+  readonly source: SnapshotSource;
+  readonly renew: boolean;
+}
+
+export interface LaunchRequest extends CallOptions {
+  readonly onProgress?: (message: string) => void;
+  readonly origin?: Origin;
+}
 
 export interface LaunchOptions {
   readonly runtime: Runtime;

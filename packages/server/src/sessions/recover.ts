@@ -4,13 +4,15 @@
 import { type ErrorJson, type SessionState, type TurnOutcome, parseId } from '@bulkhead/protocol';
 import type { KeyRing } from '../snapshots/key-ring.ts';
 import type { SnapshotFiles } from '../snapshots/snapshot-files.ts';
-import { everyTenant } from '../store/database.ts';
 import type { Store } from '../store/store.ts';
 import { type SessionChange, type SessionRecord, isFinal, toRecord, transition } from './session-record.ts';
+import { toSessionRow } from './stored-sessions.ts';
+import type { StoredTurns } from './stored-turns.ts';
 import { type StoredSnapshots, keptSnapshot } from './stored-snapshots.ts';
 
 export interface Kept {
   readonly store: Store;
+  readonly turns: StoredTurns;
   readonly files: SnapshotFiles;
   readonly keys: KeyRing;
   readonly snapshots: StoredSnapshots;
@@ -27,10 +29,10 @@ export interface Recovery {
 
 /** Errors: `store_unavailable`. A second time, or after it was cut short, it comes to the same. */
 export async function recover(kept: Kept, nowUnixMs: number): Promise<Recovery> {
-  await endTurns(kept.store);
+  await endTurns(kept.turns);
   const sessions: SessionRecord[] = [];
   let lost = 0;
-  for (const { record } of await kept.store.sessions()) {
+  for (const { record } of await kept.store.sessions.all()) {
     const before = toRecord(record);
     const after = isFinal(before) ? before : await settle(kept, before, nowUnixMs);
     if (after.state === 'failed' && before.state !== 'failed') lost += 1;
@@ -40,7 +42,7 @@ export async function recover(kept: Kept, nowUnixMs: number): Promise<Recovery> 
 }
 
 /** A turn that has no end will not get one: its code ran in a machine that is gone. It is not run again. */
-async function endTurns(store: Store): Promise<void> {
+async function endTurns(turns: StoredTurns): Promise<void> {
   const outcome: TurnOutcome = {
     status: 'error',
     error: { code: 'machine_lost', message: 'The server ended during the turn.' },
@@ -49,18 +51,14 @@ async function endTurns(store: Store): Promise<void> {
     guestMs: 0,
     turnMs: 0,
   };
-  const ending = { type: 'end', outcome };
-  for (const { id, tenant } of await store.openTurns()) {
-    await store.endTurn({ id, tenant, outcome }, [{ ...ending, sequence: 1 }]);
-  }
+  await turns.endOpen(outcome);
 }
 
 async function settle({ store, files, snapshots }: Kept, record: SessionRecord, now: number): Promise<SessionRecord> {
   const { tenant, id: session } = record;
   const step = async (state: SessionState, change: SessionChange): Promise<SessionRecord> => {
     const after = transition(record, state, { machine: null, turn: null, ...change });
-    const { generation } = after;
-    await store.saveSession({ id: session, tenant, state, generation, record: after });
+    await store.sessions.save(toSessionRow(after));
     return after;
   };
   const ended = { endedAtUnixMs: now, snapshot: null };
@@ -98,13 +96,13 @@ async function removeOrphans({ store, files, keys }: Kept, sessions: readonly Se
     removed += 1;
   }
   const found = new Map((await files.list()).map((file) => [file.snapshot, file.session]));
-  for (const row of await store.snapshots(everyTenant)) {
+  for (const row of await store.snapshots.all()) {
     const snapshot = keptSnapshot(row);
     const session = parseId('session', row.session);
     const record = session === undefined ? undefined : alive.get(session);
     const needed = snapshot !== undefined && (snapshot.kind === 'checkpoint' || record?.snapshot === snapshot.id);
     if (record !== undefined && needed && found.delete(snapshot.id)) continue;
-    await store.removeSnapshot(row.tenant, row.id);
+    await store.snapshots.remove(row.tenant, row.id);
   }
   for (const [snapshot, session] of found) {
     await files.remove(session, snapshot);

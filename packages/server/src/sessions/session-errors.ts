@@ -16,6 +16,14 @@ export function busyError({ state, turn }: SessionRecord): BulkheadError {
   return new BulkheadError('state_conflict', message, { hint, details: { state, ...(turn === null ? {} : { turn }) } });
 }
 
+/** `precondition_failed`: it is not what the caller has read. */
+export function changedError({ generation }: SessionRecord): BulkheadError {
+  return new BulkheadError('precondition_failed', 'The session has changed since it was read.', {
+    hint: 'Read it again and decide again.',
+    details: { version: generation },
+  });
+}
+
 const notNow: Partial<Record<SessionState, readonly [message: string, hint: string]>> = {
   busy: ['A turn is running in this session.', 'A session runs one turn at a time: wait for its end, or interrupt it.'],
   suspended: ['The session is suspended.', 'Resume it first.'],

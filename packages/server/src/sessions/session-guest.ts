@@ -1,5 +1,7 @@
 import type { Guest } from '../guest/guest.ts';
 
+export type { FileStat, GuestExec } from '../guest/guest.ts';
+
 /** What a caller may do with the guest beside turns: commands, background processes, files, connections to its servers. */
 export type SessionGuest = Pick<
   Guest,

@@ -1,7 +1,16 @@
 // What a session tells before and after it acts, for whoever keeps it: a store, or nobody. Both halves of a session that outlives its
 // process: its record and turns (`SessionJournal`), its machine (`SnapshotKeeper`).
 
-import type { SessionId, SnapshotId, TenantId, TurnEvent, TurnId, TurnOutcome } from '@bulkhead/protocol';
+import {
+  BulkheadError,
+  type ErrorCode,
+  type SessionId,
+  type SnapshotId,
+  type TenantId,
+  type TurnEvent,
+  type TurnId,
+  type TurnOutcome,
+} from '@bulkhead/protocol';
 import type { SnapshotFacts, SnapshotSource, SnapshotTarget } from '../runtimes/runtime.ts';
 import type { SnapshotKind } from '../snapshots/sealed-file.ts';
 import type { SessionRecord } from './session-record.ts';
@@ -15,8 +24,14 @@ export interface TurnIntent {
 
 export interface SessionJournal {
   /**
-   * Keeps a record; called once for each generation, in order. Tries again while the store is away; resolves when the record is durable.
-   * Errors: `state_conflict` when somebody else has written that generation: this process no longer has the session.
+   * Keeps the first generation of new sessions of one tenant, all of them or none. Tries again while the store is away. Errors, after which none of them is
+   * kept: `quota_exceeded`, `host_unsupported`, `not_found`: the tenant may not have them (`isRefusal`).
+   */
+  beginSessions(records: readonly SessionRecord[]): Promise<void>;
+  /**
+   * Keeps a record; called once for each generation after the first, in order. Tries again while the store is away; resolves when the record is durable.
+   * Errors: `state_conflict` when somebody else has written that generation: this process no longer has the session. Those of `beginSessions` for one that
+   * was asleep and is `resuming`: what the store has is then the generation before.
    */
   saveSession(record: SessionRecord): Promise<void>;
   /** Before the code is sent. Errors: `store_unavailable`. */
@@ -24,6 +39,12 @@ export interface SessionJournal {
   /** Before anybody is told the end. Errors: `store_unavailable`. */
   endTurn(turn: TurnIntent, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void>;
 }
+
+/** Whether the store was asked for more than the tenant may have, and has written nothing. */
+export function isRefusal(error: unknown): boolean {
+  return BulkheadError.is(error) && refusals.has(error.code);
+}
+const refusals: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['quota_exceeded', 'host_unsupported', 'not_found']);
 
 export interface KeptSnapshot {
   readonly id: SnapshotId;

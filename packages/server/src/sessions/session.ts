@@ -5,6 +5,7 @@
 import {
   BulkheadError,
   type ErrorJson,
+  type Labels,
   type Language,
   type SessionState,
   type TurnId,
@@ -24,12 +25,13 @@ import type {
   SnapshotTarget,
 } from '../runtimes/runtime.ts';
 import type { Minima } from '../placement/place.ts';
-import { type PendingLaunch, startLaunch } from './launch.ts';
+import { type LaunchRequest, type PendingLaunch, startLaunch } from './launch.ts';
 import { errorJson, exitReason, machineError } from './machine-error.ts';
+import { RecordKeeping } from './record-keeping.ts';
 import type { SessionGuest } from './session-guest.ts';
 import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
-import { busyError, endedError } from './session-errors.ts';
-import { type SessionChange, type SessionRecord, isFinal, transition } from './session-record.ts';
+import { busyError, changedError, endedError } from './session-errors.ts';
+import { type SessionChange, type SessionRecord, amend, isFinal, transition } from './session-record.ts';
 import { TimeLimit } from './time-limit.ts';
 import { TurnHistory } from './turn-history.ts';
 import { checkContext, checkLanguage, checkTurnRequest, defaultContext } from './turn-request.ts';
@@ -46,33 +48,21 @@ export interface SessionOptions {
   readonly gate: Gate;
   readonly pool?: WarmPool;
   readonly record: SessionRecord;
+  /** Of a new session: its first record is being kept. */
+  readonly begun?: Promise<void>;
   /** Without them a session lives no longer than this process, and is not suspended. */
   readonly journal?: SessionJournal;
   readonly keeper?: SnapshotKeeper;
   readonly onTransition: (before: SessionRecord, after: SessionRecord) => void;
 }
 
-/** What a machine is made from when it is not a template. */
-export interface Origin {
-  readonly source: SnapshotSource;
-  readonly renew: boolean;
-}
-
-export interface LaunchRequest extends CallOptions {
-  readonly onProgress?: (message: string) => void;
-  readonly origin?: Origin;
-}
-
-/** How long a caller waits for the store before it is told that the store is away. */
-const durableTimeoutMs = 10_000;
-
 export class Session {
   readonly #options: SessionOptions;
   readonly #giveUp = new AbortController();
   readonly #turns = new TurnHistory();
   readonly #timeLimit: TimeLimit;
+  readonly #keeping: RecordKeeping;
   #record: SessionRecord;
-  #saved: Promise<void> = Promise.resolve();
   #launched: Promise<void> = Promise.resolve();
   #launch: PendingLaunch | undefined;
   #machine: Machine | undefined;
@@ -86,6 +76,12 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#record = options.record;
+    this.#keeping = new RecordKeeping({
+      journal: options.journal,
+      begun: options.begun ?? Promise.resolve(),
+      clock: options.clock,
+      onLost: () => void this.#destroyMachine('destroyed', 'another server has taken the session'),
+    });
     this.#timeLimit = new TimeLimit(options.clock, (expiry) => void this.#expire(expiry));
     this.#timeLimit.show(this.#record);
   }
@@ -94,26 +90,8 @@ export class Session {
     return this.#record;
   }
 
-  /** Resolves when everything so far is durable. Errors: `store_unavailable`, `state_conflict`. */
-  async durable(): Promise<void> {
-    const late = Promise.withResolvers<never>();
-    const cancel = this.#options.clock.after(durableTimeoutMs, () =>
-      late.reject(
-        new BulkheadError('store_unavailable', 'The store does not answer; what was asked for may still be done.', {
-          hint: 'Look at the session again in a moment.',
-        }),
-      ),
-    );
-    try {
-      await Promise.race([this.#saved, late.promise]);
-    } finally {
-      cancel();
-    }
-  }
-
   /** Launches the machine: once, before anything else. Rejects with why there is none; the session is then final. */
   launch(options: LaunchRequest): Promise<void> {
-    this.#save(this.#record);
     const launched = this.#launchFirst(options);
     this.#launched = launched.catch(() => undefined);
     return launched;
@@ -135,7 +113,7 @@ export class Session {
   async #launchMachine({ signal, onProgress, origin }: LaunchRequest): Promise<Machine> {
     const { clock, gate, pool } = this.#options;
     const { id: session, tenant, size } = this.#record;
-    await this.durable();
+    await this.#keeping.durable();
     this.#launch = startLaunch({
       runtime: this.#options.runtime(),
       minima: this.#options.minima(),
@@ -169,7 +147,7 @@ export class Session {
       epoch: machine.epoch,
       activeAtUnixMs: this.#options.clock.unixMs(),
     });
-    await this.durable();
+    await this.#keeping.durable();
   }
 
   /** Errors: `invalid_request`, `limit_exceeded`, `state_conflict` while another turn runs, `session_ended`, `cancelled`. */
@@ -180,6 +158,7 @@ export class Session {
     if (signal?.aborted === true) throw new BulkheadError('cancelled', 'The turn was cancelled before it started.');
     const { journal, clock } = this.#options;
     const onAbort = (): void => turn.interrupt();
+    let started: Promise<void> = Promise.resolve();
     const turn: RunningTurn = new RunningTurn({
       sessionId: this.#record.id,
       request: checked,
@@ -188,8 +167,11 @@ export class Session {
       ...(journal === undefined
         ? {}
         : {
-            keep: (events, outcome) =>
-              journal.endTurn({ id: turn.id, session: this.#record, request: checked }, events, outcome),
+            // One that ends at once ends after its start is kept.
+            keep: async (events, outcome) => {
+              await started.catch(() => undefined);
+              await journal.endTurn({ id: turn.id, session: this.#record, request: checked }, events, outcome);
+            },
           }),
       onSettled: (outcome) => {
         signal?.removeEventListener('abort', onAbort);
@@ -202,15 +184,27 @@ export class Session {
     if (journal === undefined) turn.start();
     else {
       const intent = { id: turn.id, session: this.#record, request: checked };
-      this.durable()
-        .then(() => journal.startTurn(intent))
-        .then(
-          () => turn.start(),
-          (error: unknown) => turn.fail(error),
-        );
+      started = this.#keeping.durable().then(() => journal.startTurn(intent));
+      started.then(
+        () => turn.start(),
+        (error: unknown) => turn.fail(error),
+      );
     }
     if (!turn.ended) signal?.addEventListener('abort', onAbort, { once: true });
     return turn;
+  }
+
+  /** In place of those that it has. Errors: `precondition_failed` when it is not that generation any more, `session_ended`, `store_unavailable`. */
+  async updateLabels(labels: Labels, expectedGeneration?: number): Promise<SessionRecord> {
+    // Whether it gets its machine is being decided: the store has one of two records.
+    if (this.#is('resuming')) await this.#atWork;
+    const { state, generation } = this.#record;
+    if (isFinal(this.#record) || state === 'terminating') throw endedError(this.#record);
+    if (expectedGeneration !== undefined && expectedGeneration !== generation) throw changedError(this.#record);
+    const amended = amend(this.#record, { labels });
+    this.#become(amended, (after) => this.#keeping.keep(after));
+    await this.#keeping.durable();
+    return amended;
   }
 
   /** A turn that runs or whose events are still kept. Errors: `not_found`. */
@@ -245,7 +239,7 @@ export class Session {
     let stopped = false;
     let kept: KeptSnapshot;
     try {
-      await this.durable();
+      await this.#keeping.durable();
       const what = { kind: 'suspend', name: null, unixMs: this.#options.clock.unixMs() } as const;
       kept = await keeper.save({ tenant, session }, what, async (target) => {
         const facts = await machine.capture(target);
@@ -267,7 +261,7 @@ export class Session {
       activeAtUnixMs: this.#options.clock.unixMs(),
     });
     // The machine goes when it is certain that the session can do without it.
-    await this.#saved;
+    await this.#keeping.kept;
     await machine.destroy('destroyed', 'the session was suspended');
     return this.#record;
   }
@@ -285,8 +279,8 @@ export class Session {
     const keeper = this.#needKeeper();
     const { tenant, id: session, snapshot } = this.#record;
     if (snapshot === null) throw new BulkheadError('internal', 'A suspended session has no snapshot.');
-    this.#to('resuming', {});
     try {
+      await this.#toResuming();
       await using opened = await keeper.open({ tenant, session }, snapshot);
       const machine = await this.#launchMachine({ ...options, origin: { source: opened.source, renew: false } });
       await this.#adopt(machine, 'resuming', { snapshot: null });
@@ -311,7 +305,7 @@ export class Session {
     const machine = this.#idleMachine();
     this.#to('capturing', {});
     try {
-      await this.durable();
+      await this.#keeping.durable();
       return await write(async (target) => {
         const facts = await machine.capture(target);
         await machine.resume();
@@ -331,8 +325,8 @@ export class Session {
     const { state, snapshot } = this.#record;
     const former = state === 'suspended' ? undefined : this.#idleMachine();
     const { tenant, id: session } = this.#record;
-    this.#to('resuming', {});
     try {
+      await this.#toResuming();
       const machine = await this.#launchMachine({ ...options, origin: { source, renew: true } });
       await this.#adopt(machine, 'resuming', { snapshot: null });
     } catch (error) {
@@ -363,13 +357,13 @@ export class Session {
     await this.#launch?.released;
     const failure = await this.#destroyMachine('destroyed', 'the session was terminated');
     await this.#atWork;
-    await this.durable();
+    await this.#keeping.durable();
     const forgotten = await this.#forget();
     if (this.#record.state === 'terminating') {
       if (failure === undefined && forgotten === undefined) this.#to('terminated', this.#ending());
       else this.#fail(errorJson(failure ?? forgotten));
     }
-    await this.durable();
+    await this.#keeping.durable();
     return this.#record;
   }
 
@@ -377,7 +371,7 @@ export class Session {
   async release(): Promise<void> {
     this.#timeLimit.stop();
     await this.#destroyMachine('destroyed', 'the server stopped');
-    await this.#saved.catch(() => undefined);
+    await this.#keeping.kept.catch(() => undefined);
   }
 
   /** One thing at a time, and a termination waits for it. */
@@ -463,7 +457,7 @@ export class Session {
   async #forget(): Promise<unknown> {
     const { tenant, id: session } = this.#record;
     try {
-      await this.#saved;
+      await this.#keeping.kept;
       await this.#options.keeper?.forget({ tenant, session });
       return undefined;
     } catch (error) {
@@ -481,19 +475,22 @@ export class Session {
     }
   }
 
-  #to(state: SessionState, change: SessionChange): void {
+  /** A session that sleeps is refused a machine where the tenant's quotas do not allow one. Errors: `quota_exceeded`, `host_unsupported`. */
+  #toResuming(): Promise<void> {
     const before = this.#record;
-    const after = transition(before, state, change);
-    this.#record = after;
-    this.#timeLimit.show(after);
-    this.#save(after);
-    this.#options.onTransition(before, after);
+    return this.#become(transition(before, 'resuming'), (after) => this.#keeping.keepUnlessRefused(after, before));
   }
 
-  #save(record: SessionRecord): void {
-    const { journal } = this.#options;
-    if (journal === undefined) return;
-    this.#saved = this.#saved.then(() => journal.saveSession(record));
-    this.#saved.catch(() => this.#destroyMachine('destroyed', 'another server has taken the session'));
+  #to(state: SessionState, change: SessionChange): void {
+    this.#become(transition(this.#record, state, change), (after) => this.#keeping.keep(after));
+  }
+
+  #become<T>(after: SessionRecord, keep: (after: SessionRecord) => T): T {
+    const before = this.#record;
+    this.#record = after;
+    this.#timeLimit.show(after);
+    const kept = keep(after);
+    this.#options.onTransition(before, after);
+    return kept;
   }
 }

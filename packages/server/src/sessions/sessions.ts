@@ -38,10 +38,11 @@ import {
   checkTimeLimits,
 } from './create-request.ts';
 import { openForkSource } from './fork-source.ts';
-import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
+import { type KeptSnapshot, type SessionJournal, type SnapshotKeeper, isRefusal } from './session-journal.ts';
 import { type SessionRecord, isFinal, localSubject } from './session-record.ts';
 import type { SessionGuest } from './session-guest.ts';
-import { type LaunchRequest, Session } from './session.ts';
+import type { LaunchRequest } from './launch.ts';
+import { Session } from './session.ts';
 import type { Turn } from './turn.ts';
 import { type PoolBounds, WarmPool } from './warm-pool.ts';
 
@@ -67,6 +68,11 @@ type NewSession = Pick<
 export interface CreateSessionOptions extends CallOptions {
   /** Told while something long is made first: the image, a template. */
   readonly onProgress?: (message: string) => void;
+}
+
+export interface ForkSessionOptions extends CreateSessionOptions {
+  /** Whose the forks are; the parent's own subject when none is given. */
+  readonly subject?: string;
 }
 
 export interface SessionsOptions {
@@ -152,10 +158,12 @@ export class Sessions implements AsyncDisposable {
     const { tier } = this.#runtime(runtime).capabilities;
     const subject = checkSubject(request.subject ?? localSubject);
     const labels = checkLabels(request.labels ?? {});
-    return this.#begin(
+    const [session] = this.#begin(
       { tenant, subject, labels, size, runtime, tier, minimumTier, timeLimits, parent: null },
-      options,
+      1,
     );
+    if (session === undefined) throw new TypeError('one session was begun');
+    return { id: session.record.id, ready: launch(session, options) };
   }
 
   /** Where a session would go, and why. Errors: `invalid_request`. */
@@ -191,9 +199,10 @@ export class Sessions implements AsyncDisposable {
     });
   }
 
-  #begin(what: NewSession, options: LaunchRequest): { readonly id: SessionId; readonly ready: Promise<SessionRecord> } {
+  /** So many new sessions, kept all together or not at all; none has a machine yet. */
+  #begin(what: NewSession, count: number): readonly Session[] {
     const now = this.#clock.unixMs();
-    const record: SessionRecord = {
+    const records = Array.from({ length: count }, (): SessionRecord => ({
       ...what,
       id: makeId('session'),
       state: 'creating',
@@ -209,15 +218,18 @@ export class Sessions implements AsyncDisposable {
       epoch: 0,
       snapshot: null,
       error: null,
-    };
-    const session = this.#open(record);
-    this.#onTransition(undefined, record);
-    const ready = session.launch(options).then(() => session.record);
-    ready.catch(() => undefined);
-    return { id: record.id, ready };
+    }));
+    const begun = this.#journal?.beginSessions(records);
+    // What the tenant may not have has never been.
+    begun?.catch((error: unknown) => {
+      if (isRefusal(error)) for (const { id } of records) this.#sessions.delete(id);
+    });
+    const sessions = records.map((record) => this.#open(record, begun));
+    for (const record of records) this.#onTransition(undefined, record);
+    return sessions;
   }
 
-  #open(record: SessionRecord): Session {
+  #open(record: SessionRecord, begun?: Promise<void>): Session {
     const session = new Session({
       runtime: () => this.#runtime(record.runtime),
       minima: () => this.#minima(record.tenant, record.minimumTier),
@@ -225,6 +237,7 @@ export class Sessions implements AsyncDisposable {
       gate: this.#gate,
       ...(this.#pool === undefined ? {} : { pool: this.#pool }),
       record,
+      ...(begun === undefined ? {} : { begun }),
       ...(this.#journal === undefined ? {} : { journal: this.#journal }),
       ...(this.#keeper === undefined ? {} : { keeper: this.#keeper }),
       onTransition: (before, after) => {
@@ -265,7 +278,7 @@ export class Sessions implements AsyncDisposable {
     tenant: TenantId,
     id: SessionId,
     count = 1,
-    options: CreateSessionOptions = {},
+    options: ForkSessionOptions = {},
   ): Promise<readonly SessionRecord[]> {
     if (!Number.isInteger(count) || count < 1 || count > limits.forksMaxCount) {
       throw new BulkheadError('invalid_request', `A session is forked into 1 to ${limits.forksMaxCount}.`, {
@@ -274,22 +287,24 @@ export class Sessions implements AsyncDisposable {
     }
     const parent = this.#find(tenant, id);
     await using origin = await openForkSource(parent, this.#keeper, this.#clock);
-    const { subject, labels, size, runtime, tier, minimumTier, timeLimits } = parent.record;
-    const launch = { ...options, origin: { source: origin.source, renew: true } };
+    const { labels, size, runtime, tier, minimumTier, timeLimits } = parent.record;
+    const subject = checkSubject(options.subject ?? parent.record.subject);
+    const children = this.#begin(
+      { tenant, subject, labels, size, runtime, tier, minimumTier, timeLimits, parent: id },
+      count,
+    );
+    const request = { ...options, origin: { source: origin.source, renew: true } };
     const forked: SessionRecord[] = [];
     try {
       while (forked.length < count) {
-        const batch = Math.min(forksAtOnce, count - forked.length);
-        const begun = Array.from({ length: batch }, () =>
-          this.#begin({ tenant, subject, labels, size, runtime, tier, minimumTier, timeLimits, parent: id }, launch),
-        );
-        const settled = await Promise.allSettled(begun.map(({ ready }) => ready));
-        for (const outcome of settled) if (outcome.status === 'fulfilled') forked.push(outcome.value);
+        const batch = children.slice(forked.length, forked.length + forksAtOnce);
+        const settled = await Promise.allSettled(batch.map((child) => launch(child, request)));
         const failed = settled.find((outcome) => outcome.status === 'rejected');
         if (failed !== undefined) throw failed.reason;
+        for (const outcome of settled) if (outcome.status === 'fulfilled') forked.push(outcome.value);
       }
     } catch (error) {
-      await Promise.allSettled(forked.map((child) => this.terminateSession(tenant, child.id)));
+      await Promise.allSettled(children.map((child) => child.terminate()));
       throw error;
     }
     return forked;
@@ -340,6 +355,16 @@ export class Sessions implements AsyncDisposable {
   /** Machines that are held ready. */
   get readyCount(): number {
     return this.#pool?.count ?? 0;
+  }
+
+  /** Replaces the labels of a session. Errors: `not_found`, `invalid_request`, `precondition_failed`, `session_ended`, `store_unavailable`. */
+  async updateLabels(
+    tenant: TenantId,
+    id: SessionId,
+    labels: Labels,
+    expectedGeneration?: number,
+  ): Promise<SessionRecord> {
+    return await this.#find(tenant, id).updateLabels(checkLabels(labels), expectedGeneration);
   }
 
   /** Errors: `not_found`. */
@@ -455,4 +480,11 @@ export class Sessions implements AsyncDisposable {
       ended -= 1;
     }
   }
+}
+
+/** Rejects with why there is no machine; the session is then final. */
+function launch(session: Session, request: LaunchRequest): Promise<SessionRecord> {
+  const ready = session.launch(request).then(() => session.record);
+  ready.catch(() => undefined);
+  return ready;
 }

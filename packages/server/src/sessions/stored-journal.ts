@@ -3,9 +3,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TurnEvent, TurnOutcome } from '@bulkhead/protocol';
 import { BulkheadError } from '@bulkhead/protocol';
-import type { Store } from '../store/store.ts';
+import type { SessionStore } from '../store/session-store.ts';
 import type { SessionJournal, TurnIntent } from './session-journal.ts';
 import type { SessionRecord } from './session-record.ts';
+import { toSessionRow } from './stored-sessions.ts';
+import type { StoredTurns } from './stored-turns.ts';
 
 const firstRetryMs = 50;
 const retryMaxMs = 2000;
@@ -13,25 +15,33 @@ const retryMaxMs = 2000;
 const turnRetriesMs = 10_000;
 
 export class StoredJournal implements SessionJournal, Disposable {
-  readonly #store: Store;
+  readonly #sessions: SessionStore;
+  readonly #turns: StoredTurns;
   readonly #closed = new AbortController();
 
-  constructor(store: Store) {
-    this.#store = store;
+  constructor(sessions: SessionStore, turns: StoredTurns) {
+    this.#sessions = sessions;
+    this.#turns = turns;
+  }
+
+  beginSessions(records: readonly SessionRecord[]): Promise<void> {
+    return this.#persist(() => this.#sessions.begin(records.map(toSessionRow)));
   }
 
   saveSession(record: SessionRecord): Promise<void> {
-    const { id, tenant, state, generation } = record;
-    return this.#persist(() => this.#store.saveSession({ id, tenant, state, generation, record }));
+    return this.#persist(() => this.#sessions.save(toSessionRow(record)));
   }
 
-  startTurn({ id, session, request }: TurnIntent): Promise<void> {
-    const turn = { id, session: session.id, tenant: session.tenant, request };
-    return this.#persist(() => this.#store.startTurn(turn), turnRetriesMs);
+  startTurn(turn: TurnIntent): Promise<void> {
+    return this.#persist(() => this.#turns.start(turn), turnRetriesMs);
   }
 
-  endTurn({ id, session }: TurnIntent, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void> {
-    return this.#persist(() => this.#store.endTurn({ id, tenant: session.tenant, outcome }, events), turnRetriesMs);
+  async endTurn({ id, session }: TurnIntent, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void> {
+    try {
+      await this.#persist(() => this.#turns.end(session.tenant, { id }, events, outcome), turnRetriesMs);
+    } finally {
+      this.#turns.release(id);
+    }
   }
 
   /** What is still being tried fails with the store's last error. */

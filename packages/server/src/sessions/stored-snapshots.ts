@@ -7,15 +7,15 @@ import type { KeyRing } from '../snapshots/key-ring.ts';
 import { type SnapshotKind, snapshotKinds } from '../snapshots/sealed-file.ts';
 import type { SnapshotFiles } from '../snapshots/snapshot-files.ts';
 import { invalidSnapshot } from '../snapshots/snapshot-header.ts';
-import type { SnapshotRow, Store } from '../store/store.ts';
+import type { SnapshotRow, SnapshotStore } from '../store/snapshot-store.ts';
 import type { KeptSnapshot, OpenSnapshot, SnapshotKeeper, WhoseSnapshot } from './session-journal.ts';
 
 export class StoredSnapshots implements SnapshotKeeper {
-  readonly #store: Store;
+  readonly #store: SnapshotStore;
   readonly #files: SnapshotFiles;
   readonly #keys: KeyRing;
 
-  constructor(store: Store, files: SnapshotFiles, keys: KeyRing) {
+  constructor(store: SnapshotStore, files: SnapshotFiles, keys: KeyRing) {
     this.#store = store;
     this.#files = files;
     this.#keys = keys;
@@ -30,12 +30,12 @@ export class StoredSnapshots implements SnapshotKeeper {
     const id = makeId('snapshot');
     const row = { id, session, tenant, kind, name, createdAtUnixMs };
     using key = await this.#keys.ensure(tenant, session);
-    await this.#store.beginSnapshot(row);
+    await this.#store.begin(row);
     try {
       await using file = await this.#files.create(session, id);
       const { bytes, epoch } = await write({ fd: file.fd, key: key.key, snapshot: id, kind, createdAtUnixMs });
       await file.commit();
-      const replaced = await this.#store.completeSnapshot({ ...row, written: { bytes, epoch } });
+      const replaced = await this.#store.complete({ ...row, written: { bytes, epoch } });
       for (const former of replaced) await this.#files.remove(session, snapshotId(former));
       return { id, kind, name, createdAtUnixMs, bytes, epoch };
     } catch (error) {
@@ -56,18 +56,18 @@ export class StoredSnapshots implements SnapshotKeeper {
   }
 
   async list({ tenant, session }: WhoseSnapshot): Promise<readonly KeptSnapshot[]> {
-    return (await this.#store.snapshots(tenant, session)).flatMap((row) => keptSnapshot(row) ?? []);
+    return (await this.#store.list(tenant, session)).flatMap((row) => keptSnapshot(row) ?? []);
   }
 
   async remove({ tenant, session }: WhoseSnapshot, snapshot: SnapshotId): Promise<void> {
     await this.#files.remove(session, snapshot);
-    await this.#store.removeSnapshot(tenant, snapshot);
+    await this.#store.remove(tenant, snapshot);
   }
 
   async forget({ tenant, session }: WhoseSnapshot): Promise<void> {
     await this.#keys.destroy(session);
     await this.#files.removeAll(session);
-    await this.#store.removeSnapshotsOf(tenant, session);
+    await this.#store.removeOf(tenant, session);
   }
 }
 

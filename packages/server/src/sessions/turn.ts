@@ -30,6 +30,11 @@ export interface Turn {
   /** Never rejects: how a turn failed is in its `error`. */
   readonly result: Promise<TurnResult>;
   readonly ended: boolean;
+  readonly startedAtUnixMs: number;
+  /** Null while it runs. */
+  readonly endedAtUnixMs: number | null;
+  /** At most `limit` of the events after the cursor `after` that are there now. */
+  eventsSoFar(after: number, limit: number): readonly TurnEvent[];
   /** Interrupts the code; idempotent. The turn ends with `turn_interrupted`, unless it ended well before it noticed. */
   interrupt(): void;
 }
@@ -57,6 +62,7 @@ export class RunningTurn implements Turn {
   readonly sessionId: SessionId;
   readonly result: Promise<TurnResult>;
   readonly log: EventLog;
+  readonly startedAtUnixMs: number;
   readonly #options: TurnOptions;
   readonly #clock: Clock;
   readonly #startedMs: number;
@@ -67,11 +73,13 @@ export class RunningTurn implements Turn {
   #cancelTimer: () => void = () => undefined;
   #exception: GuestException | null = null;
   #settling = false;
+  #endedAtUnixMs: number | null = null;
 
   constructor(options: TurnOptions) {
     this.#options = options;
     this.#clock = options.clock;
     this.#startedMs = options.clock.nowMs();
+    this.startedAtUnixMs = options.clock.unixMs();
     this.sessionId = options.sessionId;
     this.log = new EventLog(options.clock, limits);
     this.result = this.#result.promise;
@@ -81,8 +89,16 @@ export class RunningTurn implements Turn {
     return this.log.ended;
   }
 
+  get endedAtUnixMs(): number | null {
+    return this.#endedAtUnixMs;
+  }
+
   events(after = 0, options: { readonly signal?: AbortSignal } = {}): AsyncIterable<TurnEvent> {
     return this.log.read(after, options);
+  }
+
+  eventsSoFar(after: number, limit: number): readonly TurnEvent[] {
+    return this.log.slice(after, limit);
   }
 
   /** Sends the code; unless the turn has been ended before. */
@@ -266,6 +282,7 @@ export class RunningTurn implements Turn {
   }
 
   #tell(outcome: TurnOutcome): void {
+    this.#endedAtUnixMs = this.#clock.unixMs();
     this.#options.onSettled(outcome);
     this.log.end(outcome);
     this.#result.resolve(this.log.fold(this.sessionId, this.id));

@@ -2,13 +2,11 @@
 // a database keeps copies of. On file systems that never write in place, and on flash, overwriting is best effort: ADR 0008.
 
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type SessionId, type TenantId, parseId } from '@bulkhead/protocol';
-import { errnoOf } from '../lib/errno.ts';
-import { isOwnerAlive, ownerMark } from '../lib/owner.ts';
-import { syncDirectory } from '../lib/sync-directory.ts';
+import { destroySecret, readSecret, writeSecret } from '../lib/key-file.ts';
+import { isOwnerAlive } from '../lib/owner.ts';
 import { type KeyEncryption, keyUnavailable } from './key-encryption.ts';
 
 const keyBytes = 32;
@@ -39,7 +37,7 @@ export class KeyRing {
     const wrapped = await this.#read(session);
     if (wrapped !== undefined) return await this.#unwrap(wrapped, tenant, session);
     const key = randomBytes(keyBytes);
-    await this.#write(session, await this.#encryption.wrap(key, { tenant, session }));
+    await writeSecret(this.#path(session), await this.#encryption.wrap(key, { tenant, session }));
     return openKey(key);
   }
 
@@ -61,19 +59,7 @@ export class KeyRing {
 
   /** Overwrites it, then removes it; idempotent. */
   async destroy(session: SessionId): Promise<void> {
-    const path = this.#path(session);
-    try {
-      await using file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW);
-      const { size } = await file.stat();
-      await file.write(randomBytes(size), 0, size, 0);
-      await file.sync();
-      await file.truncate(0);
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return;
-      throw error;
-    }
-    await unlink(path);
-    await syncDirectory(this.#directory);
+    await destroySecret(this.#path(session));
   }
 
   /** The sessions that have a key. Removes what writers that died left. */
@@ -94,24 +80,11 @@ export class KeyRing {
 
   async #read(session: SessionId): Promise<Buffer | undefined> {
     try {
-      await using file = await open(this.#path(session), constants.O_RDONLY | constants.O_NOFOLLOW);
-      const { size } = await file.stat();
-      if (size > wrappedMaxBytes) throw keyUnavailable('The key of this session is damaged.', 'Terminate the session.');
-      return await file.readFile();
+      return await readSecret(this.#path(session), wrappedMaxBytes);
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return undefined;
-      throw error;
+      if (!(error instanceof RangeError)) throw error;
+      throw keyUnavailable('The key of this session is damaged.', 'Terminate the session.', error);
     }
-  }
-
-  async #write(session: SessionId, wrapped: Buffer): Promise<void> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const temporary = join(this.#directory, `.${ownerMark}.${session}`);
-    await using file = await open(temporary, 'wx', 0o600);
-    await file.writeFile(wrapped);
-    await file.sync();
-    await rename(temporary, this.#path(session));
-    await syncDirectory(this.#directory);
   }
 }
 

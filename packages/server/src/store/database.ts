@@ -1,9 +1,11 @@
 // A connection to PostgreSQL whose every transaction says whose rows it works with.
 
+import { BulkheadError } from '@bulkhead/protocol';
 import { Kysely, PostgresDialect, type Transaction, sql } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import { Pool, type PoolConfig } from 'pg';
-import { type Schema, migrations } from './schema.ts';
+import { migrations } from './migrations.ts';
+import type { Schema } from './schema.ts';
 import { queryError } from './store-errors.ts';
 
 export type StoreTransaction = Transaction<Schema>;
@@ -26,7 +28,7 @@ export class Database implements AsyncDisposable {
     this.#kysely = kysely;
   }
 
-  /** Brings the tables up to date. Errors: `store_unavailable`; `internal` when another version of Bulkhead has gone further. */
+  /** Brings the tables up to date. Errors: `store_unavailable`; `config_invalid` for a role that sees too much; `internal` when another version of Bulkhead has gone further. */
   static async open(connection: PoolConfig): Promise<Database> {
     const pool = new Pool({ ...poolOptions, ...connection });
     // A connection that breaks, used or not: its query fails, the next one opens another.
@@ -34,6 +36,7 @@ export class Database implements AsyncDisposable {
     pool.on('connect', (client) => client.on('error', () => undefined));
     const kysely = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
     try {
+      await checkRole(kysely);
       const migrator = new Migrator({
         db: kysely,
         provider: { getMigrations: () => Promise.resolve({ ...migrations }) },
@@ -62,4 +65,15 @@ export class Database implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#kysely.destroy();
   }
+}
+
+/** A role that row-level security does not bind would see every tenant's rows, whatever the transaction says. */
+async function checkRole(kysely: Kysely<Schema>): Promise<void> {
+  const { rows } = await sql<{ readonly free: boolean }>`
+    SELECT rolsuper OR rolbypassrls AS free FROM pg_roles WHERE rolname = current_user
+  `.execute(kysely);
+  if (rows[0]?.free === false) return;
+  throw new BulkheadError('config_invalid', 'Row-level security does not bind the role that DATABASE_URL names.', {
+    hint: 'Use a role of its own that owns the database: CREATE ROLE bulkhead LOGIN NOSUPERUSER NOBYPASSRLS.',
+  });
 }

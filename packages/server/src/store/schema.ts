@@ -1,12 +1,12 @@
-// The tables as TypeScript sees them, and the steps that lead to them. A step that has been released is never changed: another follows.
+// The tables as TypeScript sees them.
 //
 // Every table of tenants' rows has row-level security, forced on its owner too: a transaction sees the rows of the tenant that it names
 // in `bulkhead.tenant`, `*` for the operator's own work, nothing when it names none.
 //
-// Documents are `json`, not `jsonb`: what a guest printed may hold U+0000, which `jsonb` refuses.
+// Records are `json`, not `jsonb`: an error may quote a guest's U+0000, which `jsonb` refuses. What turns were given and told is sealed.
 
-import { type ColumnType, type Generated, type Kysely, sql } from 'kysely';
-import type { Migration } from 'kysely/migration';
+import type { Quotas } from '@bulkhead/protocol';
+import type { ColumnType, Generated } from 'kysely';
 
 /** Written as its JSON text, read parsed. */
 type Document = ColumnType<unknown, string>;
@@ -23,6 +23,12 @@ export interface Schema {
     readonly state: string;
     readonly generation: BigInteger;
     readonly record: Document;
+    readonly subject: string;
+    readonly labels: ColumnType<unknown, string>;
+    readonly memory_mib: number;
+    readonly scratch_mib: number;
+    /** As in the record; the order of lists. */
+    readonly created_at_unix_ms: BigInteger;
     readonly created_at: DatabaseTime;
     readonly changed_at: DatabaseTime;
   };
@@ -30,17 +36,22 @@ export interface Schema {
     readonly id: string;
     readonly session: string;
     readonly tenant: string;
-    readonly request: Document;
+    /** The key that the turn is sealed with; null for one of before there were any: JSON in the clear. */
+    readonly sealed_with: string | null;
+    readonly request: Buffer;
     /** Null while it runs. */
-    readonly outcome: ColumnType<unknown, null, string>;
+    readonly outcome: ColumnType<Buffer | null, null, Buffer>;
     readonly started_at: DatabaseTime;
+    readonly started_at_unix_ms: ColumnType<string, never>;
     readonly ended_at: ColumnType<Date | null, null>;
   };
   readonly turn_events: {
     readonly turn: string;
     readonly tenant: string;
+    /** The place of the first event of the row in the turn, from 0. */
     readonly sequence: number;
-    readonly event: Document;
+    /** Several events, sealed; one in the clear where the turn is. */
+    readonly event: Buffer;
   };
   readonly snapshots: {
     readonly id: string;
@@ -61,75 +72,48 @@ export interface Schema {
     readonly generation: BigInteger;
     readonly expires_at: Date;
   };
-}
-
-const tenantTables = ['sessions', 'turns', 'turn_events', 'snapshots'] as const;
-
-export const migrations: Readonly<Record<string, Migration>> = {
-  '0001-sessions': { up: createTables },
-};
-
-async function createTables(database: Kysely<unknown>): Promise<void> {
-  const now = sql`now()`;
-  await database.schema
-    .createTable('sessions')
-    .addColumn('id', 'text', (column) => column.primaryKey())
-    .addColumn('tenant', 'text', (column) => column.notNull())
-    .addColumn('host', 'text', (column) => column.notNull())
-    .addColumn('state', 'text', (column) => column.notNull())
-    .addColumn('generation', 'bigint', (column) => column.notNull())
-    .addColumn('record', 'json', (column) => column.notNull())
-    .addColumn('created_at', 'timestamptz', (column) => column.notNull().defaultTo(now))
-    .addColumn('changed_at', 'timestamptz', (column) => column.notNull().defaultTo(now))
-    .execute();
-  await database.schema.createIndex('sessions_by_tenant').on('sessions').columns(['tenant', 'created_at']).execute();
-  await database.schema.createIndex('sessions_by_host').on('sessions').columns(['host', 'state']).execute();
-  await database.schema
-    .createTable('turns')
-    .addColumn('id', 'text', (column) => column.primaryKey())
-    .addColumn('session', 'text', (column) => column.notNull().references('sessions.id').onDelete('cascade'))
-    .addColumn('tenant', 'text', (column) => column.notNull())
-    .addColumn('request', 'json', (column) => column.notNull())
-    .addColumn('outcome', 'json')
-    .addColumn('started_at', 'timestamptz', (column) => column.notNull().defaultTo(now))
-    .addColumn('ended_at', 'timestamptz')
-    .execute();
-  await database.schema.createIndex('turns_by_session').on('turns').columns(['session', 'started_at']).execute();
-  await database.schema
-    .createTable('turn_events')
-    .addColumn('turn', 'text', (column) => column.notNull().references('turns.id').onDelete('cascade'))
-    .addColumn('tenant', 'text', (column) => column.notNull())
-    .addColumn('sequence', 'integer', (column) => column.notNull())
-    .addColumn('event', 'json', (column) => column.notNull())
-    .addPrimaryKeyConstraint('turn_events_key', ['turn', 'sequence'])
-    .execute();
-  await database.schema
-    .createTable('snapshots')
-    .addColumn('id', 'text', (column) => column.primaryKey())
-    .addColumn('session', 'text', (column) => column.notNull().references('sessions.id').onDelete('cascade'))
-    .addColumn('tenant', 'text', (column) => column.notNull())
-    .addColumn('host', 'text', (column) => column.notNull())
-    .addColumn('kind', 'text', (column) => column.notNull())
-    .addColumn('name', 'text')
-    .addColumn('bytes', 'bigint')
-    .addColumn('epoch', 'integer')
-    .addColumn('created_at_unix_ms', 'bigint', (column) => column.notNull())
-    .execute();
-  await database.schema.createIndex('snapshots_by_session').on('snapshots').column('session').execute();
-  await database.schema
-    .createTable('leases')
-    .addColumn('name', 'text', (column) => column.primaryKey())
-    .addColumn('holder', 'text', (column) => column.notNull())
-    .addColumn('generation', 'bigint', (column) => column.notNull())
-    .addColumn('expires_at', 'timestamptz', (column) => column.notNull())
-    .execute();
-  for (const name of tenantTables) {
-    const table = sql.table(name);
-    await sql`ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY`.execute(database);
-    await sql`ALTER TABLE ${table} FORCE ROW LEVEL SECURITY`.execute(database);
-    await sql`
-      CREATE POLICY tenant ON ${table}
-      USING (current_setting('bulkhead.tenant', true) IN (tenant, '*'))
-    `.execute(database);
-  }
+  readonly tenants: {
+    readonly id: string;
+    readonly name: string;
+    readonly version: BigInteger;
+    readonly quotas: ColumnType<Quotas, string, string>;
+    readonly minimum_tier: string | null;
+    readonly retention_days: number;
+    readonly created_at_unix_ms: BigInteger;
+    /** From here on it does not exist. The row stays, so that what is left of it elsewhere is found and removed. */
+    readonly deleted_at_unix_ms: ColumnType<string | null, null, number>;
+  };
+  readonly api_keys: {
+    readonly id: string;
+    readonly tenant: string;
+    readonly name: string;
+    readonly subject: string;
+    readonly scopes: readonly string[];
+    readonly hash: Buffer;
+    /** Of the secret before, which still works for a while. */
+    readonly former_hash: ColumnType<Buffer | null, null, Buffer | null>;
+    readonly former_until_unix_ms: ColumnType<string | null, null, number>;
+    readonly created_at_unix_ms: BigInteger;
+    readonly expires_at_unix_ms: ColumnType<string | null, number | null>;
+    readonly revoked_at_unix_ms: ColumnType<string | null, null, number>;
+    readonly last_used_at_unix_ms: ColumnType<string | null, null, number>;
+  };
+  readonly idempotency_keys: {
+    readonly tenant: string;
+    readonly subject: string;
+    readonly key: string;
+    readonly fingerprint: Buffer;
+    readonly state: 'running' | 'done' | 'unknown';
+    /** The lease of the server that does the work. */
+    readonly holder: string;
+    readonly holder_generation: BigInteger;
+    readonly sealed_with: string | null;
+    readonly answer: Buffer | null;
+    readonly expires_at: Date;
+  };
+  readonly hosts: {
+    /** Of its lease. */
+    readonly name: string;
+    readonly url: string;
+  };
 }

@@ -51,4 +51,46 @@ describe('the configuration', () => {
     assert.throws(() => loadConfig({}), { code: 'config_invalid' });
     assert.equal(loadConfig({ XDG_CACHE_HOME: '/x' }).cacheDir, '/x/bulkhead');
   });
+
+  it('listens on loopback, and beyond it only with TLS or where that is allowed', () => {
+    const env = { HOME: '/h' };
+    const { host, port, tls, corsOrigins, trustProxy } = loadConfig(env).server;
+    assert.deepEqual([host, port, tls, corsOrigins, trustProxy], ['127.0.0.1', 8420, undefined, [], []]);
+    for (const there of ['0.0.0.0', '::', '10.0.0.5', '::ffff:10.0.0.5']) {
+      assert.throws(() => loadConfig({ ...env, BULKHEAD_HOST: there }), { code: 'config_invalid' }, there);
+      assert.equal(loadConfig({ ...env, BULKHEAD_HOST: there, BULKHEAD_ALLOW_PLAIN_HTTP: '1' }).server.host, there);
+    }
+    for (const here of ['127.0.0.2', '::1'])
+      assert.equal(loadConfig({ ...env, BULKHEAD_HOST: here }).server.host, here);
+    assert.throws(() => loadConfig({ ...env, BULKHEAD_TLS_CERT: '/cert.pem' }), { code: 'config_invalid' });
+    const withTls = { ...env, BULKHEAD_HOST: '0.0.0.0', BULKHEAD_TLS_CERT: '/cert.pem', BULKHEAD_TLS_KEY: '/key.pem' };
+    assert.deepEqual(loadConfig(withTls).server.tls, { certFile: '/cert.pem', keyFile: '/key.pem' });
+  });
+
+  it('takes lists, and addresses without anything after them', () => {
+    const { server } = loadConfig({
+      HOME: '/h',
+      BULKHEAD_TRUST_PROXY: '10.0.0.0/8, ::1',
+      BULKHEAD_CORS_ORIGINS: 'https://app.example.com,http://localhost:3000',
+      BULKHEAD_PEER_URL: 'http://10.0.0.5:8420/',
+      BULKHEAD_DRAIN_SECONDS: '5',
+    });
+    assert.deepEqual(server.trustProxy, ['10.0.0.0/8', '::1']);
+    assert.deepEqual(server.corsOrigins, ['https://app.example.com', 'http://localhost:3000']);
+    assert.deepEqual([server.peerUrl, server.drainMs], ['http://10.0.0.5:8420', 5000]);
+    const wrong: readonly Readonly<Record<string, string>>[] = [
+      { BULKHEAD_TRUST_PROXY: '10.0.0.0/8,everybody' },
+      { BULKHEAD_CORS_ORIGINS: '*' },
+      { BULKHEAD_CORS_ORIGINS: 'https://app.example.com/path' },
+      { BULKHEAD_PEER_URL: 'http://10.0.0.5/path' },
+      { BULKHEAD_PEER_URL: 'http://user:secret@10.0.0.5' },
+      { BULKHEAD_PUBLIC_URL: 'ftp://10.0.0.5' },
+      { BULKHEAD_PORT: '65536' },
+      { BULKHEAD_PORT: '1e3' },
+      { BULKHEAD_HOST: 'localhost' },
+    ];
+    for (const env of wrong) {
+      assert.throws(() => loadConfig({ HOME: '/h', ...env }), { code: 'config_invalid' }, JSON.stringify(env));
+    }
+  });
 });

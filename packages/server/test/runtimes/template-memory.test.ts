@@ -1,16 +1,23 @@
-// Copies of a template's memory: one a tenant, shared by what a tenant runs at once, and bounded when nobody uses them.
+// Copies of a template's memory: one a tenant, shared by what a tenant runs at once, and bounded when nobody uses them. No processor runs
+// on one that somebody could still write to.
 
 import assert from 'node:assert/strict';
-import { fstatSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { duplexPair } from 'node:stream';
 import { test } from 'node:test';
-import { TenantMemories } from '../../src/runtimes/qemu/template-memory.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { loadAndRun } from '../../src/runtimes/qemu/qemu-launch.ts';
+import { Qmp } from '../../src/runtimes/qemu/qmp.ts';
+import { type TemplateMemory, TenantMemories, loadTemplateMemory } from '../../src/runtimes/qemu/template-memory.ts';
 
 function makeMemories(idleMaxCount: number): { memories: TenantMemories; loaded: number[] } {
   const loaded: number[] = [];
-  const load = async (): Promise<number> => {
+  const load = (): TemplateMemory => {
     const fd = openSync('/dev/null', 'r');
     loaded.push(fd);
-    return fd;
+    return { fd, sealed: Promise.resolve() };
   };
   return { memories: new TenantMemories(load, idleMaxCount), loaded };
 }
@@ -28,11 +35,7 @@ const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resol
 
 test('a tenant has one copy, another tenant another', async () => {
   const { memories, loaded } = makeMemories(2);
-  const [first, second, other] = await Promise.all([
-    memories.acquire('a'),
-    memories.acquire('a'),
-    memories.acquire('b'),
-  ]);
+  const [first, second, other] = [memories.acquire('a'), memories.acquire('a'), memories.acquire('b')];
   assert.equal(first.fd, second.fd);
   assert.notEqual(first.fd, other.fd);
   assert.equal(loaded.length, 2);
@@ -44,11 +47,11 @@ test('a tenant has one copy, another tenant another', async () => {
 
 test('of the copies that nobody uses, the last used ones are kept; one in use is never let go', async () => {
   const { memories, loaded } = makeMemories(1);
-  const held = await memories.acquire('held');
-  for (const tenant of ['a', 'b', 'c']) (await memories.acquire(tenant))[Symbol.dispose]();
+  const held = memories.acquire('held');
+  for (const tenant of ['a', 'b', 'c']) memories.acquire(tenant)[Symbol.dispose]();
   await settled();
   assert.deepEqual(loaded.map(isOpen), [true, false, false, true]);
-  using again = await memories.acquire('c');
+  using again = memories.acquire('c');
   assert.equal(again.fd, loaded[3], 'the copy that was kept');
   memories.close();
   await settled();
@@ -57,13 +60,115 @@ test('of the copies that nobody uses, the last used ones are kept; one in use is
   held[Symbol.dispose]();
 });
 
-test('a failure is not kept', async () => {
+test('a failure is not kept, and its descriptor neither', async () => {
   let failures = 1;
-  const memories = new TenantMemories(async () => {
-    if (failures-- > 0) throw new Error('no space');
-    return openSync('/dev/null', 'r');
+  const memories = new TenantMemories(() => {
+    const fd = openSync('/dev/null', 'r');
+    return { fd, sealed: failures-- > 0 ? Promise.reject(new Error('no space')) : Promise.resolve() };
   });
-  await assert.rejects(memories.acquire('a'), /no space/);
-  (await memories.acquire('a'))[Symbol.dispose]();
+  const failed = memories.acquire('a');
+  await assert.rejects(failed.sealed, /no space/);
+  assert.ok(isOpen(failed.fd), 'somebody holds it');
+  failed[Symbol.dispose]();
+  await settled();
+  assert.ok(!isOpen(failed.fd));
+  using again = memories.acquire('a');
+  await again.sealed;
+  again[Symbol.dispose]();
   memories.close();
+});
+
+test('a copy is not closed while it is being filled', async () => {
+  const filling = Promise.withResolvers<undefined>();
+  const fd = openSync('/dev/null', 'r');
+  const memories = new TenantMemories(() => ({ fd, sealed: filling.promise }));
+  memories.acquire('a')[Symbol.dispose]();
+  memories.close();
+  await settled();
+  assert.ok(isOpen(fd));
+  filling.resolve(undefined);
+  await settled();
+  assert.ok(!isOpen(fd));
+});
+
+test('a template is loaded hole for hole, keeps its size from the start, and is unwritable once it is sealed', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'bulkhead-memory-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, 'memory');
+  const sizeBytes = 64 * 1024 * 1024;
+  const pieces = [0, 5 * 4096, 33 * 1024 * 1024].map((offset, i) => ({
+    offset,
+    bytes: Buffer.alloc(4096 * (i + 1), i + 1),
+  }));
+  const file = openSync(path, 'w');
+  ftruncateSync(file, sizeBytes);
+  for (const { offset, bytes } of pieces) writeSync(file, bytes, 0, bytes.length, offset);
+  closeSync(file);
+
+  const { fd, sealed } = loadTemplateMemory(path, sizeBytes);
+  t.after(() => closeSync(fd));
+  assert.throws(() => ftruncateSync(fd, 4096), { code: 'EPERM' });
+  await sealed;
+  for (const { offset, bytes } of pieces) {
+    const found = Buffer.alloc(bytes.length);
+    readSync(fd, found, 0, found.length, offset);
+    assert.ok(found.equals(bytes), `at ${offset}`);
+  }
+  const { size, blocks } = fstatSync(fd);
+  assert.equal(size, sizeBytes);
+  assert.equal(blocks * 512, 6 * 4096, 'the holes take nothing');
+  for (const opened of [fd, openSync(`/proc/self/fd/${fd}`, 'r+')]) {
+    assert.throws(() => writeSync(opened, Buffer.alloc(1), 0, 1, 0), { code: 'EPERM' });
+    if (opened !== fd) closeSync(opened);
+  }
+});
+
+test('a template that cannot be read is no template', async () => {
+  const { fd, sealed } = loadTemplateMemory('/nowhere/memory', 4096);
+  await assert.rejects(sealed, /ENOENT/);
+  closeSync(fd);
+});
+
+test('QEMU is given no state to run from before the template is sealed', async () => {
+  const [ours, qemus] = duplexPair();
+  const commands: string[] = [];
+  qemus.on('data', (chunk: Buffer) => {
+    for (const line of chunk.toString('utf8').trim().split('\n')) {
+      const { execute, id }: { execute: string; id: number } = JSON.parse(line);
+      commands.push(execute);
+      qemus.write(`${JSON.stringify({ return: {}, id })}\n`);
+      if (execute === 'migrate-incoming') qemus.write('{"event":"MIGRATION","data":{"status":"completed"}}\n');
+    }
+  });
+  const sealing = Promise.withResolvers<undefined>();
+  const filled = Promise.withResolvers<undefined>();
+  const running = loadAndRun(new Qmp(ours), sealing.promise, async () => {
+    commands.push('(content)');
+    await filled.promise;
+  });
+  const early = ['qmp_capabilities', 'migrate-set-capabilities'];
+  while (commands.length < early.length) await delay(1);
+  for (let turn = 0; turn < 20; turn++) await settled();
+  assert.deepEqual(commands, early);
+  sealing.resolve(undefined);
+  filled.resolve(undefined);
+  await running;
+  assert.deepEqual(commands, [...early, '(content)', 'migrate-incoming', 'cont']);
+});
+
+test('a template that could not be sealed starts nothing', async () => {
+  const [ours, qemus] = duplexPair();
+  let said = '';
+  qemus.on('data', (chunk: Buffer) => {
+    said += chunk.toString('utf8');
+    for (const { id } of chunk
+      .toString('utf8')
+      .trim()
+      .split('\n')
+      .map((line): { id: number } => JSON.parse(line)))
+      qemus.write(`${JSON.stringify({ return: {}, id })}\n`);
+  });
+  const started = loadAndRun(new Qmp(ours), Promise.reject(new Error('no memory')), async () => undefined);
+  await assert.rejects(started, /no memory/);
+  assert.doesNotMatch(said, /migrate-incoming|"cont"/);
 });

@@ -218,6 +218,9 @@ describe('a journal', () => {
   it('has a turn before its code is sent, and its end before anybody else', async () => {
     const written: string[] = [];
     const journal: SessionJournal = {
+      beginSessions: async (records) => {
+        for (const { state, generation } of records) written.push(`${generation} ${state}`);
+      },
       saveSession: async ({ state, generation }) => void written.push(`${generation} ${state}`),
       startTurn: async () => void written.push('start'),
       endTurn: async (_turn, events) => void written.push(`end after ${events.length} events`),
@@ -234,6 +237,7 @@ describe('a journal', () => {
     const away = new BulkheadError('store_unavailable', 'Away.');
     for (const call of ['startTurn', 'endTurn'] as const) {
       const journal = {
+        beginSessions: nothing,
         saveSession: nothing,
         startTurn: nothing,
         endTurn: nothing,
@@ -250,6 +254,7 @@ describe('a journal', () => {
   it('has that a session ends before what it slept in is destroyed', async () => {
     const written = Promise.withResolvers<void>();
     const journal = {
+      beginSessions: nothing,
       saveSession: ({ state }: SessionRecord) => (state === 'terminating' ? written.promise : nothing()),
       startTurn: nothing,
       endTurn: nothing,
@@ -269,6 +274,7 @@ describe('a journal', () => {
     let back = false;
     let giveBack: (() => void) | undefined;
     const journal = {
+      beginSessions: nothing,
       saveSession: ({ state }: SessionRecord) =>
         state !== 'terminating' || back ? nothing() : new Promise<void>((resolve) => (giveBack = resolve)),
       startTurn: nothing,
@@ -290,7 +296,8 @@ describe('a journal', () => {
     const conflict = new BulkheadError('state_conflict', 'Taken.');
     let saves = 0;
     const journal = {
-      saveSession: () => (++saves > 2 ? Promise.reject(conflict) : nothing()),
+      beginSessions: nothing,
+      saveSession: () => (++saves > 1 ? Promise.reject(conflict) : nothing()),
       startTurn: nothing,
       endTurn: nothing,
     };

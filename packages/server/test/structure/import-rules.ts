@@ -27,8 +27,9 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   placement: ['lib'],
   authority: ['lib'],
   tools: ['authority', 'lib'],
-  sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'store', 'lib'],
-  tenants: ['store', 'lib'],
+  sessions: ['placement', 'authority', 'tools', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
+  sealing: ['snapshots', 'lib'],
+  tenants: ['store', 'sealing', 'lib'],
   api: ['sessions', 'tenants', 'lib'],
 };
 

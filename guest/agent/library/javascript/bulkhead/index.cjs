@@ -33,7 +33,12 @@ function ask(request) {
     connection.on('close', () => {
       const line = Buffer.concat(chunks);
       if (line.at(-1) !== 0x0a) {
-        reject(new ToolError({ code: 'cancelled', message: 'The call was cut off; the session was put to sleep, or its tools were taken away.' }));
+        reject(
+          new ToolError({
+            code: 'cancelled',
+            message: 'The call was cut off; the session was put to sleep, or its tools were taken away.',
+          }),
+        );
         return;
       }
       const answer = JSON.parse(line);
@@ -49,7 +54,8 @@ const catalogue = async () => (await ask({ catalogue: true })).tools;
 
 const call = (tool, operation, given = {}) => ask({ tool, operation, arguments: JSON.stringify(given) });
 
-const members = (make) => new Proxy({}, { get: (_, name) => (typeof name === 'string' && name !== 'then' ? make(name) : undefined) });
+const members = (make) =>
+  new Proxy({}, { get: (_, name) => (typeof name === 'string' && name !== 'then' ? make(name) : undefined) });
 
 /** `tools.TOOL.OPERATION({ … })`: a promise of the result. */
 const tools = members((tool) => members((operation) => (given) => call(tool, operation, given)));

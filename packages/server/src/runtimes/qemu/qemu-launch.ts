@@ -15,6 +15,7 @@ import { machineName } from './machine-name.ts';
 import { makeUnique } from './make-unique.ts';
 import { descriptors, restoreArguments, translationCacheMib } from './qemu-command.ts';
 import { QemuMachine } from './qemu-machine.ts';
+import type { Qmp } from './qmp.ts';
 import type { SnapshotWorker } from './snapshot-worker.ts';
 import type { MemoryLease } from './template-memory.ts';
 import type { Template } from './template.ts';
@@ -89,7 +90,7 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
       },
     });
   };
-  const resumed = loadAndRun(vmm, fill);
+  const resumed = loadAndRun(vmm.qmp, memory.sealed, fill);
   const restored = resumed.then(() => performance.now() - started);
   // Not before the processors run: the identity carries the time.
   const confirmed = resumed.then(() =>
@@ -192,17 +193,17 @@ function spawnVmm(host: LaunchHost, order: LaunchOrder, files: MachineFiles): Vm
 }
 
 /**
- * Fills the memory, loads the device state, then runs. `cont` waits for the load: QEMU forgets one that comes in the middle, because
- * the template was frozen in a stopped machine.
+ * Waits until nobody can write to the template any more, puts in what the machine has of its own, loads the device state, then runs. Until then QEMU has
+ * run no code but its own. `cont` waits for the load: QEMU forgets one that comes in the middle, because the template was frozen in a
+ * stopped machine.
  */
-async function loadAndRun(vmm: Vmm, fill: () => Promise<void>): Promise<void> {
-  const { qmp } = vmm;
+export async function loadAndRun(qmp: Qmp, sealed: Promise<void>, fill: () => Promise<void>): Promise<void> {
   const loaded = qmp.event('MIGRATION', ({ status }) => status === 'completed' || status === 'failed');
   loaded.catch(() => undefined);
   const capabilities = ['x-ignore-shared', 'events'].map((capability) => ({ capability, state: true }));
   // With the first answer QEMU has mapped its memory.
   await Promise.all([
-    qmp.execute('qmp_capabilities').then(fill),
+    Promise.all([qmp.execute('qmp_capabilities'), sealed]).then(fill),
     qmp.execute('migrate-set-capabilities', { capabilities }),
   ]);
   const [{ status }] = await Promise.all([

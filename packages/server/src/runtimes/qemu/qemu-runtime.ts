@@ -28,7 +28,7 @@ import type { QemuMachine } from './qemu-machine.ts';
 import type { Qemu } from './qemu-program.ts';
 import { QemuSpare, rehearse } from './qemu-spare.ts';
 import { SnapshotWorker } from './snapshot-worker.ts';
-import { TenantMemories, loadSealedMemory } from './template-memory.ts';
+import { TenantMemories, loadTemplateMemory } from './template-memory.ts';
 import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
 
 const mib = 1024 * 1024;
@@ -118,7 +118,7 @@ export class QemuRuntime implements Runtime {
   async #makePrepared(size: SizeName, options: PrepareOptions): Promise<Prepared> {
     const template = await ensureTemplate(await this.#templateOptions(size, options));
     const sizeBytes = template.hardware.size.memoryMib * mib;
-    return { template, memories: new TenantMemories(() => loadSealedMemory(template.memoryPath, sizeBytes)) };
+    return { template, memories: new TenantMemories(() => loadTemplateMemory(template.memoryPath, sizeBytes)) };
   }
 
   async #templateOptions(size: SizeName, options: PrepareOptions): Promise<TemplateOptions> {
@@ -198,7 +198,7 @@ export class QemuRuntime implements Runtime {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const { template, memories } = await this.#prepare(spec.size, options);
     checkRoom(await readRoom(this.#options.cacheDir), spec.size);
-    const memory = await memories.acquire(this.#whoseMemory(spec.tenant));
+    const memory = memories.acquire(this.#whoseMemory(spec.tenant));
     const started = performance.now();
     try {
       const machine = await launchInTime(options.signal, (signal) =>

@@ -1,49 +1,58 @@
 // A template's memory as machines map it: an anonymous file, filled once, then sealed, so that neither a broken-out VMM nor we
 // can ever change what later machines start from. One copy a tenant: pages that two tenants share are a side channel.
 
-import { spawn } from 'node:child_process';
 import { closeSync, ftruncateSync } from 'node:fs';
-import { text } from 'node:stream/consumers';
-import { createMemory, sealMemory } from '../../lib/host-calls.ts';
+import { open } from 'node:fs/promises';
+import { copyData, createMemory, sealMemory, sealMemorySize } from '../../lib/host-calls.ts';
 
-/** Fills and seals a copy of the sparse file at `path`; returns its descriptor, which the caller closes. */
-export async function loadSealedMemory(path: string, sizeBytes: number): Promise<number> {
-  const memory = createMemory('bulkhead-template');
+/** Memory of a machine's size. It can be mapped from the start; a processor may run on it only once it is sealed. */
+export interface TemplateMemory {
+  readonly fd: number;
+  /** Settles when the template is in it and nobody can write to it any more; rejects when that failed. */
+  readonly sealed: Promise<void>;
+}
+
+/** A copy of the sparse file at `path`; the caller closes it when `sealed` has settled. */
+export function loadTemplateMemory(path: string, sizeBytes: number): TemplateMemory {
+  const fd = createMemory('bulkhead-template');
   try {
-    await copyFile(path, memory);
-    ftruncateSync(memory, sizeBytes);
-    sealMemory(memory);
-    return memory;
+    ftruncateSync(fd, sizeBytes);
+    sealMemorySize(fd);
   } catch (error) {
-    closeSync(memory);
+    closeSync(fd);
     throw error;
   }
+  return { fd, sealed: fillAndSeal(path, fd, sizeBytes) };
+}
+
+async function fillAndSeal(path: string, memory: number, sizeBytes: number): Promise<void> {
+  await using file = await open(path, 'r');
+  await copyData(file.fd, memory, sizeBytes);
+  sealMemory(memory);
 }
 
 /** What a tenant's machines start from, while somebody holds it. */
-export interface MemoryLease extends Disposable {
-  readonly fd: number;
-}
+export interface MemoryLease extends TemplateMemory, Disposable {}
 
 interface Entry {
-  readonly memory: Promise<number>;
+  readonly memory: TemplateMemory;
   users: number;
 }
 
 /** The copies of one template's memory, one a tenant, loaded when first asked for. Copies that nobody uses are kept for the next session, but not many. */
 export class TenantMemories {
-  readonly #load: () => Promise<number>;
+  readonly #load: () => TemplateMemory;
   readonly #idleMaxCount: number;
   /** The one that was asked for last comes last. */
   readonly #entries = new Map<string, Entry>();
 
-  constructor(load: () => Promise<number>, idleMaxCount = 2) {
+  constructor(load: () => TemplateMemory, idleMaxCount = 2) {
     this.#load = load;
     this.#idleMaxCount = idleMaxCount;
   }
 
-  async acquire(tenant: string): Promise<MemoryLease> {
-    const entry = this.#entries.get(tenant) ?? { memory: this.#load(), users: 0 };
+  acquire(tenant: string): MemoryLease {
+    const entry = this.#entries.get(tenant) ?? this.#add(tenant);
     this.#entries.delete(tenant);
     this.#entries.set(tenant, entry);
     entry.users++;
@@ -52,14 +61,21 @@ export class TenantMemories {
       if (!held) return;
       held = false;
       entry.users--;
-      this.#dropIdle(this.#idleMaxCount);
+      if (this.#entries.get(tenant) === entry) this.#dropIdle(this.#idleMaxCount);
+      else if (entry.users === 0) close(entry);
     };
-    try {
-      return { fd: await entry.memory, [Symbol.dispose]: release };
-    } catch (error) {
+    return { ...entry.memory, [Symbol.dispose]: release };
+  }
+
+  #add(tenant: string): Entry {
+    const entry: Entry = { memory: this.#load(), users: 0 };
+    // Whoever holds it sees the failure; the next one gets another.
+    entry.memory.sealed.catch(() => {
+      if (this.#entries.get(tenant) !== entry) return;
       this.#entries.delete(tenant);
-      throw error;
-    }
+      if (entry.users === 0) close(entry);
+    });
+    return entry;
   }
 
   /** Lets go of all; the caller's machines have ended. */
@@ -69,22 +85,15 @@ export class TenantMemories {
 
   #dropIdle(keptCount: number): void {
     const idle = [...this.#entries].filter(([, { users }]) => users === 0);
-    for (const [tenant, { memory }] of idle.slice(0, Math.max(0, idle.length - keptCount))) {
+    for (const [tenant, entry] of idle.slice(0, Math.max(0, idle.length - keptCount))) {
       this.#entries.delete(tenant);
-      void memory.then(closeSync, () => undefined);
+      close(entry);
     }
   }
 }
 
-/** By cp: it keeps the holes, does not hold up the event loop, and takes half the time of as many calls from here. */
-async function copyFile(path: string, memory: number): Promise<void> {
-  const child = spawn('cp', ['--sparse=auto', '--', path, '/proc/self/fd/3'], {
-    stdio: ['ignore', 'ignore', 'pipe', memory],
-  });
-  const ended = new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  const [exitCode, words] = await Promise.all([ended, child.stderr === null ? '' : text(child.stderr)]);
-  if (exitCode !== 0) throw new Error(`the template's memory could not be read: ${words.trim()}`);
+/** Not while it is being filled: the descriptor's number could be somebody else's by then. */
+function close({ memory: { fd, sealed } }: Entry): void {
+  const closeFd = (): void => closeSync(fd);
+  sealed.then(closeFd, closeFd);
 }

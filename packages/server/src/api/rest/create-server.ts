@@ -1,0 +1,188 @@
+// The HTTP server: every route of the table, and what all of them have in common. What comes from the network is bounded here before anything
+// of ours sees it: headers, bodies, connections, the time that each may take.
+
+import { createServer as createHttpServer } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import { BulkheadError, limits, makeId, routeList } from '@bulkhead/protocol';
+import { type FastifyBaseLogger, type FastifyInstance, LogController, fastify } from 'fastify';
+import { parseStrictJson } from '../../lib/strict-json.ts';
+import type { Service } from '../service.ts';
+import { type CorsOptions, allowOrigins } from './cors.ts';
+import { Peers } from './forward.ts';
+import type { Handler, Handlers } from './handler.ts';
+import { handlers } from './handlers.ts';
+import { type TableRoute, mountRoute } from './mount-route.ts';
+import { problemHeaders, problemType, toBulkheadError, toProblem } from './problems.ts';
+import { answerUnparsed, notFoundHandler } from './unknown-requests.ts';
+
+export interface TlsOptions {
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
+}
+
+/** What is no plain request and answer, mounted beside the table: terminals, ports, MCP. */
+export type Mount = (app: FastifyInstance, context: MountContext) => void | Promise<void>;
+
+export interface MountContext {
+  readonly service: Service;
+  readonly peers: Peers;
+}
+
+export interface ServerOptions {
+  readonly logger?: FastifyBaseLogger;
+  readonly tls?: TlsOptions;
+  /** Addresses of proxies whose `X-Forwarded-*` are believed. */
+  readonly trustProxy?: readonly string[];
+  readonly cors?: CorsOptions;
+  readonly mounts?: readonly Mount[];
+  /** For tests: an answer that is not what the table says is an error. */
+  readonly checkAnswers?: boolean;
+}
+
+const headersTimeoutMs = 15_000;
+const keepAliveTimeoutMs = 72_000;
+const connectionsCheckingIntervalMs = 5000;
+const headerMaxBytes = 32_768;
+const headersMaxCount = 100;
+const connectionsMaxCount = 10_000;
+const requestsPerSocketMaxCount = 100_000;
+/** A request id that a client may choose. */
+const requestIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const jsonBounds = { depthMaxCount: limits.jsonDepthMaxCount, valuesMaxCount: limits.jsonValuesMaxCount };
+
+const securityHeaders: Readonly<Record<string, string>> = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+};
+const strictTransport = 'max-age=31536000';
+
+/** Not listening yet. Closing it ends what is open. */
+export async function createServer(service: Service, options: ServerOptions = {}): Promise<FastifyInstance> {
+  const { logger, tls, trustProxy, cors, mounts = [], checkAnswers = false } = options;
+  const app = fastify({
+    ...(logger === undefined ? {} : { loggerInstance: logger }),
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: limits.bodyMaxBytes,
+    exposeHeadRoutes: false,
+    forceCloseConnections: true,
+    trustProxy: trustProxy === undefined ? false : [...trustProxy],
+    requestIdHeader: false,
+    genReqId: ({ headers }) => {
+      const given = headers['x-request-id'];
+      return typeof given === 'string' && requestIdPattern.test(given) ? given : makeId('request');
+    },
+    clientErrorHandler: answerUnparsed,
+    serverFactory: (handle) => {
+      const http = {
+        maxHeaderSize: headerMaxBytes,
+        headersTimeout: headersTimeoutMs,
+        // The time of a body is bounded by what it is: an upload may take hours, as long as it moves.
+        requestTimeout: 0,
+        keepAliveTimeout: keepAliveTimeoutMs,
+        connectionsCheckingInterval: connectionsCheckingIntervalMs,
+        keepAlive: true,
+        noDelay: true,
+      };
+      const server =
+        tls === undefined
+          ? createHttpServer(http, handle)
+          : createHttpsServer({ ...http, ...tls, minVersion: 'TLSv1.2', handshakeTimeout: headersTimeoutMs }, handle);
+      server.maxHeadersCount = headersMaxCount;
+      server.maxConnections = connectionsMaxCount;
+      server.maxRequestsPerSocket = requestsPerSocketMaxCount;
+      return server;
+    },
+  });
+  const peers = new Peers();
+  app.addHook('onClose', async () => peers[Symbol.dispose]());
+  app.decorateRequest('admitted', null);
+  app.addHook('onRequest', async (request, reply) => {
+    void reply.headers({ ...securityHeaders, 'x-request-id': request.id });
+    if (tls !== undefined) void reply.header('strict-transport-security', strictTransport);
+    if (service.readiness().status === 'stopping' && !isProbe(request.raw.url)) {
+      void reply.header('connection', 'close');
+      throw new BulkheadError('server_stopping', 'The server is stopping.', { hint: 'Ask again in a moment.' });
+    }
+  });
+  if (cors !== undefined) allowOrigins(app, cors);
+  if (logger !== undefined) logAnswers(app);
+  app.setErrorHandler((thrown, request, reply) => {
+    const error = toBulkheadError(thrown);
+    if (error.code === 'internal') request.log.error({ error: describeCause(thrown) }, 'a request failed');
+    const problem = toProblem(error, request.id);
+    return reply.code(problem.status).headers(problemHeaders(error)).type(problemType).send(JSON.stringify(problem));
+  });
+  app.setNotFoundHandler(notFoundHandler);
+  const context = { service, peers, checkAnswers };
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) =>
+    body.length === 0 ? undefined : parseStrictJson(body, jsonBounds),
+  );
+  mountAll(
+    app,
+    routeList.filter((route) => takesJson(route)),
+  );
+  await app.register(async (others) => {
+    others.removeAllContentTypeParsers();
+    // Nothing is read here: a handler takes what comes as fast as the guest does.
+    others.addContentTypeParser('*', async () => undefined);
+    mountAll(
+      others,
+      routeList.filter((route) => !takesJson(route)),
+    );
+  });
+  for (const mount of mounts) await app.register(async (instance) => await mount(instance, context));
+  return app;
+
+  function mountAll(instance: FastifyInstance, routes: readonly TableRoute[]): void {
+    for (const route of routes) {
+      const handler = handlerOf(handlers, route);
+      if (handler !== undefined) mountRoute(instance, route, handler, context);
+    }
+  }
+}
+
+function takesJson({ body }: TableRoute): boolean {
+  return body !== undefined && body !== 'bytes';
+}
+
+/** None for what is mounted beside: the type of `Handlers` sees to the rest. */
+function handlerOf(all: Handlers, { operation }: TableRoute): Handler<TableRoute> | undefined {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each handler belongs to the route of its name, by its type
+  return (all as unknown as Readonly<Record<string, Handler<TableRoute> | undefined>>)[operation];
+}
+
+function isProbe(url: string | undefined): boolean {
+  return url === '/healthz' || url === '/readyz';
+}
+
+/** One line for each answer. No query (a path in the guest, a command), no header but those named, nothing of a body. */
+function logAnswers(app: FastifyInstance): void {
+  app.addHook('onResponse', async (request, reply) => {
+    const caller = request.admitted?.caller ?? null;
+    request.log.info(
+      {
+        method: request.method,
+        route: request.routeOptions.url ?? null,
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime * 10) / 10,
+        ip: request.ip,
+        ...(caller === null ? {} : { tenant: caller.tenant, subject: caller.subject, key: caller.key }),
+      },
+      'answered',
+    );
+  });
+}
+
+function describeCause(thrown: unknown): unknown {
+  if (!(thrown instanceof Error)) return undefined;
+  return {
+    name: thrown.name,
+    message: thrown.message,
+    stack: thrown.stack,
+    cause: describeCause(thrown.cause),
+  };
+}

@@ -1,0 +1,10 @@
+// The steps that lead to the tables. A step that has been released is never changed: another follows.
+
+import type { Migration } from 'kysely/migration';
+import { createTables } from './migrations/0001-sessions.ts';
+import { addTenants } from './migrations/0002-tenants.ts';
+
+export const migrations: Readonly<Record<string, Migration>> = {
+  '0001-sessions': { up: createTables },
+  '0002-tenants': { up: addTenants },
+};

@@ -1,0 +1,206 @@
+import { BulkheadError, type Labels, type SessionState } from '@bulkhead/protocol';
+import { type Selectable, sql } from 'kysely';
+import type { Place } from '../lib/page.ts';
+import { checkQuotas, checkTenantTakes } from './admission.ts';
+import { type Database, type StoreTransaction, everyTenant } from './database.ts';
+import { type Lease, checkLease } from './lease.ts';
+import type { Schema } from './schema.ts';
+import { lockTenant } from './tenant-row.ts';
+
+export interface SessionRow {
+  readonly id: string;
+  readonly tenant: string;
+  readonly subject: string;
+  readonly labels: Labels;
+  readonly state: string;
+  readonly generation: number;
+  readonly memoryMib: number;
+  readonly scratchMib: number;
+  readonly tier: string;
+  readonly createdAtUnixMs: number;
+  readonly record: unknown;
+}
+
+export interface SessionQuery {
+  readonly states?: readonly SessionState[];
+  readonly subject?: string;
+  /** A value of null is any. */
+  readonly labels?: Readonly<Record<string, string | null>>;
+  readonly after?: Place;
+  readonly limit: number;
+}
+
+/** What is kept of a session that is read: its record, and in which state. */
+export type KeptSession = Pick<SessionRow, 'id' | 'tenant' | 'state' | 'generation' | 'record'>;
+
+export class SessionStore {
+  readonly #database: Database;
+  readonly #lease: Lease;
+
+  constructor(database: Database, lease: Lease) {
+    this.#database = database;
+    this.#lease = lease;
+  }
+
+  /**
+   * New sessions of one tenant, all of them or none. A second time changes nothing. Errors: `quota_exceeded`, `host_unsupported` when the tenant wants a stronger
+   * tier, `not_found` when there is no such tenant; `state_conflict`, `store_unavailable`.
+   */
+  async begin(rows: readonly SessionRow[]): Promise<void> {
+    const [first] = rows;
+    if (first === undefined) return;
+    const { tenant } = first;
+    await this.#database.transaction(tenant, async (transaction) => {
+      await lockTenant(transaction, tenant);
+      await checkLease(transaction, this.#lease);
+      const { quotas } = await checkTenantTakes(transaction, rows);
+      await transaction
+        .insertInto('sessions')
+        .values(
+          rows.map((row) => ({
+            id: row.id,
+            tenant,
+            host: this.#lease.name,
+            created_at_unix_ms: row.createdAtUnixMs,
+            memory_mib: row.memoryMib,
+            scratch_mib: row.scratchMib,
+            ...changing(row),
+          })),
+        )
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+      await checkQuotas(transaction, tenant, quotas, 'create');
+    });
+  }
+
+  /**
+   * The next generation of a session. Errors: `state_conflict` when the row has another generation than the one before this, or the lease is lost;
+   * `quota_exceeded` for one that was asleep and is to have a machine; `store_unavailable`.
+   */
+  async save(row: SessionRow): Promise<void> {
+    const { tenant } = row;
+    await this.#database.transaction(tenant, async (transaction) => {
+      if (row.state !== 'resuming') {
+        await checkLease(transaction, this.#lease);
+        await this.#update(transaction, row);
+        return;
+      }
+      await lockTenant(transaction, tenant);
+      await checkLease(transaction, this.#lease);
+      const asleep = await this.#isAsleep(transaction, row);
+      await this.#update(transaction, row);
+      if (!asleep) return;
+      const { quotas } = await checkTenantTakes(transaction, [row]);
+      await checkQuotas(transaction, tenant, quotas, 'wake');
+    });
+  }
+
+  async #isAsleep(transaction: StoreTransaction, { id, tenant }: SessionRow): Promise<boolean> {
+    const before = await transaction
+      .selectFrom('sessions')
+      .select('state')
+      .where('tenant', '=', tenant)
+      .where('id', '=', id)
+      .executeTakeFirst();
+    return before?.state === 'suspended';
+  }
+
+  async #update(transaction: StoreTransaction, row: SessionRow): Promise<void> {
+    const { id, tenant, generation } = row;
+    const { numUpdatedRows } = await transaction
+      .updateTable('sessions')
+      .set({ ...changing(row), generation: String(generation), changed_at: sql<Date>`now()` })
+      .where('tenant', '=', tenant)
+      .where('id', '=', id)
+      .where('host', '=', this.#lease.name)
+      .where('generation', '<=', String(generation))
+      .where('generation', '>=', String(generation - 1))
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n) {
+      throw new BulkheadError('state_conflict', 'The session has been changed by somebody else.');
+    }
+  }
+
+  /** Every session of this host, oldest first. */
+  async all(): Promise<readonly KeptSession[]> {
+    const rows = await this.#database.transaction(everyTenant, (transaction) =>
+      transaction
+        .selectFrom('sessions')
+        .selectAll()
+        .where('host', '=', this.#lease.name)
+        .orderBy('created_at')
+        .execute(),
+    );
+    return rows.map(toKept);
+  }
+
+  /** Whichever host has it. */
+  async get(tenant: string, id: string): Promise<KeptSession | undefined> {
+    const row = await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .selectFrom('sessions')
+        .selectAll()
+        .where('tenant', '=', tenant)
+        .where('id', '=', id)
+        .executeTakeFirst(),
+    );
+    return row === undefined ? undefined : toKept(row);
+  }
+
+  /** Newest first, whichever host has them. */
+  async page(tenant: string, query: SessionQuery): Promise<readonly KeptSession[]> {
+    const { states, subject, labels = {}, after, limit } = query;
+    const rows = await this.#database.transaction(tenant, (transaction) => {
+      let chosen = transaction.selectFrom('sessions').selectAll().where('tenant', '=', tenant);
+      if (states !== undefined) chosen = chosen.where('state', 'in', [...states]);
+      if (subject !== undefined) chosen = chosen.where('subject', '=', subject);
+      for (const [key, value] of Object.entries(labels)) {
+        const has =
+          value === null
+            ? sql<boolean>`labels ? ${key}`
+            : sql<boolean>`labels @> ${JSON.stringify({ [key]: value })}::jsonb`;
+        chosen = chosen.where(has);
+      }
+      if (after !== undefined) {
+        chosen = chosen.where(sql<boolean>`(created_at_unix_ms, id) < (${after.unixMs}, ${after.id})`);
+      }
+      return chosen.orderBy('created_at_unix_ms', 'desc').orderBy('id', 'desc').limit(limit).execute();
+    });
+    return rows.map(toKept);
+  }
+
+  /** Whether a tenant has sessions on any host. */
+  async hasAny(tenant: string): Promise<boolean> {
+    const found = await this.#database.transaction(tenant, (transaction) =>
+      transaction.selectFrom('sessions').select('id').where('tenant', '=', tenant).limit(1).executeTakeFirst(),
+    );
+    return found !== undefined;
+  }
+
+  /** Removes a tenant's sessions on this host that have ended, with their turns. */
+  async removeEnded(tenant: string): Promise<void> {
+    await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .deleteFrom('sessions')
+        .where('tenant', '=', tenant)
+        .where('host', '=', this.#lease.name)
+        .where('state', 'in', ['terminated', 'failed'])
+        .execute(),
+    );
+  }
+}
+
+/** What the generations of a session differ in. */
+function changing({ subject, labels, state, generation, record }: SessionRow): {
+  readonly subject: string;
+  readonly labels: string;
+  readonly state: string;
+  readonly generation: number;
+  readonly record: string;
+} {
+  return { subject, labels: JSON.stringify(labels), state, generation, record: JSON.stringify(record) };
+}
+
+function toKept({ id, tenant, state, generation, record }: Selectable<Schema['sessions']>): KeptSession {
+  return { id, tenant, state, generation: Number(generation), record };
+}

@@ -1,0 +1,203 @@
+import { type Selectable, sql } from 'kysely';
+import type { Place } from '../lib/page.ts';
+import { type Database, everyTenant } from './database.ts';
+import { type Lease, checkLease } from './lease.ts';
+import type { Schema } from './schema.ts';
+
+export interface TurnRow {
+  readonly id: string;
+  readonly session: string;
+  readonly tenant: string;
+  /** The key that request, outcome and events are sealed with; null for those of before there were any. */
+  readonly sealedWith: string | null;
+  readonly startedAtUnixMs: number;
+  readonly endedAtUnixMs: number | null;
+  readonly request: Buffer;
+  /** Null while it runs. */
+  readonly outcome: Buffer | null;
+}
+
+/** Several events, sealed together. */
+export interface EventsRow {
+  /** The place of the first of them in the turn, from 0. */
+  readonly sequence: number;
+  readonly events: Buffer;
+}
+
+type NewTurn = Pick<TurnRow, 'id' | 'session' | 'tenant' | 'request'> & { readonly sealedWith: string };
+type TurnEnd = Pick<TurnRow, 'id' | 'tenant'> & { readonly outcome: Buffer };
+
+/** Rows of one insert: PostgreSQL takes 65,535 parameters. */
+const eventRowsPerInsert = 5000;
+
+export class TurnStore {
+  readonly #database: Database;
+  readonly #lease: Lease;
+
+  constructor(database: Database, lease: Lease) {
+    this.#database = database;
+    this.#lease = lease;
+  }
+
+  /** Errors: `store_unavailable`. */
+  async start({ id, session, tenant, sealedWith, request }: NewTurn): Promise<void> {
+    await this.#database.transaction(tenant, async (transaction) => {
+      await checkLease(transaction, this.#lease);
+      await transaction
+        .insertInto('turns')
+        .values({ id, session, tenant, sealed_with: sealedWith, request, outcome: null, ended_at: null })
+        .onConflict((conflict) => conflict.column('id').doNothing())
+        .execute();
+    });
+  }
+
+  /** Events and outcome, all or nothing; a second time changes nothing. */
+  async end({ id, tenant, outcome }: TurnEnd, events: readonly EventsRow[]): Promise<void> {
+    await this.#database.transaction(tenant, async (transaction) => {
+      await checkLease(transaction, this.#lease);
+      const { numUpdatedRows } = await transaction
+        .updateTable('turns')
+        .set({ outcome, ended_at: sql<Date>`now()` })
+        .where('tenant', '=', tenant)
+        .where('id', '=', id)
+        .where('ended_at', 'is', null)
+        .executeTakeFirst();
+      if (numUpdatedRows === 0n) return;
+      for (let first = 0; first < events.length; first += eventRowsPerInsert) {
+        const rows = events
+          .slice(first, first + eventRowsPerInsert)
+          .map((row) => ({ turn: id, tenant, sequence: row.sequence, event: row.events }));
+        await transaction.insertInto('turn_events').values(rows).execute();
+      }
+    });
+  }
+
+  /** Turns of this host that were started and have no end. */
+  async open(): Promise<readonly TurnRow[]> {
+    const rows = await this.#database.transaction(everyTenant, (transaction) =>
+      transaction
+        .selectFrom('turns')
+        .innerJoin('sessions', 'sessions.id', 'turns.session')
+        .selectAll('turns')
+        .where('sessions.host', '=', this.#lease.name)
+        .where('turns.ended_at', 'is', null)
+        .execute(),
+    );
+    return rows.map(toRow);
+  }
+
+  async get(tenant: string, session: string, id: string): Promise<TurnRow | undefined> {
+    const row = await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .selectFrom('turns')
+        .selectAll()
+        .where('tenant', '=', tenant)
+        .where('session', '=', session)
+        .where('id', '=', id)
+        .executeTakeFirst(),
+    );
+    return row === undefined ? undefined : toRow(row);
+  }
+
+  /** A session's turns after a place, oldest first, without their contents. */
+  async page(
+    tenant: string,
+    session: string,
+    { after, limit }: { readonly after?: Place; readonly limit: number },
+  ): Promise<readonly Omit<TurnRow, 'request' | 'outcome' | 'sealedWith'>[]> {
+    const rows = await this.#database.transaction(tenant, (transaction) => {
+      const all = transaction
+        .selectFrom('turns')
+        .select(['id', 'session', 'tenant', 'started_at_unix_ms', 'ended_at'])
+        .where('tenant', '=', tenant)
+        .where('session', '=', session);
+      const rest =
+        after === undefined ? all : all.where(sql<boolean>`(started_at_unix_ms, id) > (${after.unixMs}, ${after.id})`);
+      return rest.orderBy('started_at_unix_ms').orderBy('id').limit(limit).execute();
+    });
+    return rows.map(({ id, session: of, tenant: whose, started_at_unix_ms: started, ended_at: ended }) => ({
+      id,
+      session: of,
+      tenant: whose,
+      startedAtUnixMs: Number(started),
+      endedAtUnixMs: ended?.getTime() ?? null,
+    }));
+  }
+
+  /** At most so many rows of what a turn told, from the one that holds the event at `from` on. */
+  async events(tenant: string, turn: string, from: number, rows: number): Promise<readonly EventsRow[]> {
+    const found = await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .selectFrom('turn_events')
+        .select(['sequence', 'event'])
+        .where('tenant', '=', tenant)
+        .where('turn', '=', turn)
+        .where('sequence', '>=', (query) =>
+          query
+            .selectFrom('turn_events')
+            .select(({ fn }) => fn.coalesce(fn.max('sequence'), sql<number>`0`).as('first'))
+            .where('tenant', '=', tenant)
+            .where('turn', '=', turn)
+            .where('sequence', '<=', from),
+        )
+        .orderBy('sequence')
+        .limit(rows)
+        .execute(),
+    );
+    return found.map(({ sequence, event }) => ({ sequence, events: event }));
+  }
+
+  /** Removes at most so many turns that ended more than `days` ago, with all that they told. Answers how many. */
+  async removeEnded(tenant: string, days: number, limit: number): Promise<number> {
+    const { numDeletedRows } = await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .deleteFrom('turns')
+        .where('tenant', '=', tenant)
+        .where('id', 'in', (query) =>
+          query
+            .selectFrom('turns')
+            .select('id')
+            .where('tenant', '=', tenant)
+            .where('ended_at', '<', sql<Date>`now() - make_interval(days => ${days})`)
+            .limit(limit),
+        )
+        .executeTakeFirstOrThrow(),
+    );
+    return Number(numDeletedRows);
+  }
+
+  /** Whether anything that is kept is sealed with a key. */
+  async needs(tenant: string, key: string): Promise<boolean> {
+    const found = await this.#database.transaction(tenant, async (transaction) => [
+      await transaction
+        .selectFrom('turns')
+        .select('id')
+        .where('tenant', '=', tenant)
+        .where('sealed_with', '=', key)
+        .limit(1)
+        .executeTakeFirst(),
+      await transaction
+        .selectFrom('idempotency_keys')
+        .select('key')
+        .where('tenant', '=', tenant)
+        .where('sealed_with', '=', key)
+        .limit(1)
+        .executeTakeFirst(),
+    ]);
+    return found.some((row) => row !== undefined);
+  }
+}
+
+function toRow(row: Selectable<Schema['turns']>): TurnRow {
+  const { id, session, tenant, sealed_with: sealedWith, request, outcome } = row;
+  return {
+    id,
+    session,
+    tenant,
+    sealedWith,
+    startedAtUnixMs: Number(row.started_at_unix_ms),
+    endedAtUnixMs: row.ended_at?.getTime() ?? null,
+    request,
+    outcome,
+  };
+}
