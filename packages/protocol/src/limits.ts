@@ -53,6 +53,10 @@ export const limits = {
   portsMaxCount: 32,
   /** Connections to the servers in one session; the rest of the channel's streams are for turns, commands and transfers. */
   portConnectionsMaxCount: 32,
+  /** Without a byte either way on a connection to a port; then it is closed. */
+  portIdleMs: 600_000,
+  /** Headers that a server in a session answers with. */
+  portHeaderMaxBytes: 32_768,
   portTokenDefaultSeconds: 3600,
   portTokenMaxSeconds: 86_400,
   keyGraceMaxSeconds: 604_800,

@@ -30,7 +30,8 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   sessions: ['placement', 'authority', 'tools', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
   sealing: ['snapshots', 'lib'],
   tenants: ['store', 'sealing', 'lib'],
-  api: ['sessions', 'tenants', 'lib'],
+  ports: ['sessions', 'guest', 'lib'],
+  api: ['sessions', 'tenants', 'ports', 'guest', 'lib'],
 };
 
 export interface ImportedModule {
