@@ -15,7 +15,6 @@ const entities = `
     runtime: String,
     ageSeconds: Long,
     turnCount: Long,
-    spentMicros: Long,
     isFork: Bool,
   } tags String;
   entity Bucket;

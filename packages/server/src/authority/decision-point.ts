@@ -24,8 +24,6 @@ export interface SessionFacts {
   readonly runtime: string;
   readonly ageSeconds: number;
   readonly turnCount: number;
-  /** Millionths of the currency of budgets. */
-  readonly spentMicros: number;
   readonly isFork: boolean;
   readonly grant: Grant;
 }
@@ -95,8 +93,8 @@ function writeRequest(
   const tenant = uid('Tenant', session.tenant);
   // Two tenants may each have a subject of one name.
   const subject = uid('Subject', `${session.tenant}/${session.subject}`);
-  const { region, tier, runtime, ageSeconds, turnCount, spentMicros, isFork } = session;
-  const attrs = { region, tier, runtime, ageSeconds, turnCount, spentMicros, isFork };
+  const { region, tier, runtime, ageSeconds, turnCount, isFork } = session;
+  const attrs = { region, tier, runtime, ageSeconds, turnCount, isFork };
   const within = resource.within.map(({ type, id }) => uid(type, id));
   return {
     principal,

@@ -29,6 +29,7 @@ import { type LaunchRequest, type PendingLaunch, startLaunch } from './launch.ts
 import { errorJson, exitReason, machineError } from './machine-error.ts';
 import { RecordKeeping } from './record-keeping.ts';
 import type { SessionGuest } from './session-guest.ts';
+import type { SessionTools } from './session-tools.ts';
 import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
 import { busyError, changedError, endedError } from './session-errors.ts';
 import { type SessionChange, type SessionRecord, amend, isFinal, transition } from './session-record.ts';
@@ -53,6 +54,7 @@ export interface SessionOptions {
   /** Without them a session lives no longer than this process, and is not suspended. */
   readonly journal?: SessionJournal;
   readonly keeper?: SnapshotKeeper;
+  readonly tools?: SessionTools;
   readonly onTransition: (before: SessionRecord, after: SessionRecord) => void;
 }
 
@@ -482,7 +484,12 @@ export class Session {
   }
 
   #to(state: SessionState, change: SessionChange): void {
+    const from = this.#record.state;
     this.#become(transition(this.#record, state, change), (after) => this.#keeping.keep(after));
+    // Every road to `ready` but a turn's end leads through a new epoch, or one that was about to begin.
+    if (state === 'ready' && from !== 'busy' && this.#machine !== undefined) {
+      this.#options.tools?.attach(() => this.#record, this.#machine.guest);
+    }
   }
 
   #become<T>(after: SessionRecord, keep: (after: SessionRecord) => T): T {

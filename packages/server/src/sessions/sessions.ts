@@ -24,6 +24,7 @@ import {
   limits,
   makeId,
 } from '@bulkhead/protocol';
+import { checkGrant, narrowGrant } from '../authority/grant.ts';
 import type { CallOptions } from '../guest/guest.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { Gate } from '../lib/gate.ts';
@@ -41,6 +42,7 @@ import { openForkSource } from './fork-source.ts';
 import { type KeptSnapshot, type SessionJournal, type SnapshotKeeper, isRefusal } from './session-journal.ts';
 import { type SessionRecord, isFinal, localSubject } from './session-record.ts';
 import type { SessionGuest } from './session-guest.ts';
+import type { SessionTools } from './session-tools.ts';
 import type { LaunchRequest } from './launch.ts';
 import { Session } from './session.ts';
 import type { Turn } from './turn.ts';
@@ -51,6 +53,8 @@ export interface CreateSessionRequest {
   /** Whose it is, within the tenant. */
   readonly subject?: string;
   readonly labels?: Labels;
+  /** `tool.operation` or `tool.*`: what its code may ask for; nothing unless said. */
+  readonly grant?: readonly string[];
   readonly size?: SizeName;
   readonly timeLimits?: Partial<TimeLimits>;
   /** The strongest that may have it, unless one is named. */
@@ -62,7 +66,7 @@ export interface CreateSessionRequest {
 /** What a session is from its first moment on. */
 type NewSession = Pick<
   SessionRecord,
-  'tenant' | 'subject' | 'labels' | 'size' | 'runtime' | 'tier' | 'minimumTier' | 'timeLimits' | 'parent'
+  'tenant' | 'subject' | 'labels' | 'grant' | 'size' | 'runtime' | 'tier' | 'minimumTier' | 'timeLimits' | 'parent'
 >;
 
 export interface CreateSessionOptions extends CallOptions {
@@ -73,6 +77,8 @@ export interface CreateSessionOptions extends CallOptions {
 export interface ForkSessionOptions extends CreateSessionOptions {
   /** Whose the forks are; the parent's own subject when none is given. */
   readonly subject?: string;
+  /** A part of what the parent was granted; all of it when none is given. */
+  readonly grant?: readonly string[];
 }
 
 export interface SessionsOptions {
@@ -86,6 +92,8 @@ export interface SessionsOptions {
   /** Where sessions are kept beyond this process; without them they end with it. */
   readonly journal?: SessionJournal;
   readonly keeper?: SnapshotKeeper;
+  /** What answers the calls that guest code makes to its tools; without it there are none. */
+  readonly tools?: SessionTools;
   /** How many machines are held ready for sessions to come; none without it. */
   readonly pool?: PoolBounds;
   /** Called after every transition, in order; must not throw. `before` is undefined for a new session. */
@@ -116,6 +124,7 @@ export class Sessions implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #journal: SessionJournal | undefined;
   readonly #keeper: SnapshotKeeper | undefined;
+  readonly #tools: SessionTools | undefined;
   readonly #onTransition: (before: SessionRecord | undefined, after: SessionRecord) => void;
   readonly #gate = new Gate(launchesAtOnce);
   readonly #pool: WarmPool | undefined;
@@ -129,6 +138,7 @@ export class Sessions implements AsyncDisposable {
     this.#clock = options.clock ?? systemClock;
     this.#journal = options.journal;
     this.#keeper = options.keeper;
+    this.#tools = options.tools;
     const shared = { clock: this.#clock, gate: this.#gate };
     this.#pool = options.pool === undefined ? undefined : new WarmPool({ ...shared, ...options.pool });
     this.#onTransition = options.onTransition ?? ((): void => undefined);
@@ -158,8 +168,9 @@ export class Sessions implements AsyncDisposable {
     const { tier } = this.#runtime(runtime).capabilities;
     const subject = checkSubject(request.subject ?? localSubject);
     const labels = checkLabels(request.labels ?? {});
+    const grant = checkGrant(request.grant ?? []);
     const [session] = this.#begin(
-      { tenant, subject, labels, size, runtime, tier, minimumTier, timeLimits, parent: null },
+      { tenant, subject, labels, grant, size, runtime, tier, minimumTier, timeLimits, parent: null },
       1,
     );
     if (session === undefined) throw new TypeError('one session was begun');
@@ -240,6 +251,7 @@ export class Sessions implements AsyncDisposable {
       ...(begun === undefined ? {} : { begun }),
       ...(this.#journal === undefined ? {} : { journal: this.#journal }),
       ...(this.#keeper === undefined ? {} : { keeper: this.#keeper }),
+      ...(this.#tools === undefined ? {} : { tools: this.#tools }),
       onTransition: (before, after) => {
         if (isFinal(after)) this.#forgetOldSessions();
         this.#onTransition(before, after);
@@ -272,7 +284,7 @@ export class Sessions implements AsyncDisposable {
 
   /**
    * `count` new sessions that begin as copies of one that is ready or suspended, each with randomness, names and keys of its own. All of them, or none.
-   * Errors: `not_found`, `invalid_request`, `state_conflict`, `session_ended`, those of `Machine.capture` and `Runtime.restore`.
+   * Errors: `not_found`, `invalid_request`, `forbidden` for a grant beyond the parent's, `state_conflict`, `session_ended`, those of `Machine.capture` and `Runtime.restore`.
    */
   async forkSession(
     tenant: TenantId,
@@ -286,11 +298,12 @@ export class Sessions implements AsyncDisposable {
       });
     }
     const parent = this.#find(tenant, id);
+    const grant = narrowGrant(parent.record.grant, options.grant);
     await using origin = await openForkSource(parent, this.#keeper, this.#clock);
     const { labels, size, runtime, tier, minimumTier, timeLimits } = parent.record;
     const subject = checkSubject(options.subject ?? parent.record.subject);
     const children = this.#begin(
-      { tenant, subject, labels, size, runtime, tier, minimumTier, timeLimits, parent: id },
+      { tenant, subject, labels, grant, size, runtime, tier, minimumTier, timeLimits, parent: id },
       count,
     );
     const request = { ...options, origin: { source: origin.source, renew: true } };

@@ -15,7 +15,12 @@ export interface ToolContext {
 /** A value as JSON, or bytes that are too many or too binary for it. */
 export type ToolResult =
   | { readonly kind: 'value'; readonly value: unknown }
-  | { readonly kind: 'bytes'; readonly bytes: AsyncIterable<Uint8Array>; readonly contentType: string };
+  | {
+      readonly kind: 'bytes';
+      readonly bytes: AsyncIterable<Uint8Array>;
+      readonly sizeBytes: number;
+      readonly contentType: string;
+    };
 
 export interface Tool extends AsyncDisposable {
   readonly description: ToolDescription;

@@ -39,7 +39,6 @@ const session: SessionFacts = {
   runtime: 'qemu',
   ageSeconds: 60,
   turnCount: 3,
-  spentMicros: 0,
   isFork: false,
   grant: checkGrant(['prices.*']),
 };

@@ -1,71 +1,19 @@
 // A tenant's SQL against a real PostgreSQL: what it may read, and every road to the other tenant's rows.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BulkheadError, makeId } from '@bulkhead/protocol';
-import { Client, type ClientConfig } from 'pg';
 import { canonicalize } from '../../src/authority/arguments.ts';
-import { type DataDirectory, openDataDirectory } from '../../src/store/data-directory.ts';
-import { EmbeddedPostgres } from '../../src/store/embedded-postgres.ts';
-import { SqlTool, type SqlToolOptions, sqlBoundsDefault } from '../../src/tools/sql/sql-tool.ts';
+import { type SqlTool, sqlBoundsDefault } from '../../src/tools/sql/sql-tool.ts';
+import { type Portfolio, canary, openPortfolio } from './portfolio.ts';
 
-const path = mkdtempSync(join(tmpdir(), 'bulkhead-sql-'));
-const canary = 'canary-of-globex';
-let directory: DataDirectory;
-let postgres: EmbeddedPostgres;
-let admin: Client;
-
-const login = (user: string): ClientConfig => ({ ...postgres.connection, user, database: 'portfolio' });
-
+let portfolio: Portfolio;
 before(async () => {
-  directory = await openDataDirectory(path);
-  postgres = await EmbeddedPostgres.start(path, directory.lockFd);
-  const root = new Client({ ...postgres.connection, user: 'postgres', database: 'postgres' });
-  await root.connect();
-  await root.query('CREATE DATABASE portfolio');
-  await root.end();
-  admin = new Client(login('postgres'));
-  await admin.connect();
-  await admin.query(`
-    CREATE ROLE acme LOGIN; CREATE ROLE globex LOGIN; CREATE ROLE broad LOGIN IN ROLE acme, globex; CREATE ROLE above LOGIN BYPASSRLS;
-    REVOKE ALL ON SCHEMA public FROM PUBLIC; REVOKE TEMPORARY ON DATABASE portfolio FROM PUBLIC;
-    CREATE TABLE positions (tenant text NOT NULL, symbol text NOT NULL, quantity integer NOT NULL, note text);
-    ALTER TABLE positions ENABLE ROW LEVEL SECURITY; ALTER TABLE positions FORCE ROW LEVEL SECURITY;
-    CREATE POLICY own ON positions USING (tenant = session_user) WITH CHECK (tenant = session_user);
-    GRANT USAGE ON SCHEMA public TO acme, globex, broad, above; GRANT SELECT ON positions TO acme, globex, broad, above;
-    INSERT INTO positions VALUES ('acme', 'DAX', 10, 'mine'), ('acme', 'SMI', 20, NULL), ('globex', 'CAC', 30, '${canary}');
-  `);
+  portfolio = await openPortfolio();
 });
-
 after(async () => {
-  await admin.end();
-  await postgres[Symbol.asyncDispose]();
-  directory[Symbol.dispose]();
-  rmSync(path, { recursive: true });
+  await portfolio[Symbol.asyncDispose]();
 });
-
-function openTool(user: string, change: Partial<SqlToolOptions> = {}): Promise<SqlTool> {
-  return SqlTool.open({
-    name: 'positions',
-    description: 'positions of the portfolio',
-    database: 'portfolio',
-    connect: () => Promise.resolve(login(user)),
-    queries: {
-      by_symbol: {
-        description: 'one symbol',
-        sql: 'SELECT symbol, quantity FROM positions WHERE symbol = $1',
-        parameters: { symbol: { kind: 'name', description: 'which' } },
-      },
-    },
-    freeQueries: true,
-    writes: false,
-    bounds: sqlBoundsDefault,
-    ...change,
-  });
-}
 
 const context = { tenant: makeId('tenant'), session: makeId('session'), subject: 'agent' };
 
@@ -81,8 +29,8 @@ async function call(
 }
 
 test('named and free statements answer with the tenant’s rows', async () => {
-  await using acme = await openTool('acme');
-  await using globex = await openTool('globex');
+  await using acme = await portfolio.openTool('acme');
+  await using globex = await portfolio.openTool('globex');
   assert.deepEqual((await call(acme, 'by_symbol', { symbol: 'DAX' })).rows, [['DAX', 10]]);
   assert.deepEqual((await call(acme, 'by_symbol', { symbol: "x' OR '1'='1" })).rows, []);
   assert.deepEqual(
@@ -160,8 +108,8 @@ const attacks: readonly string[] = [
 ];
 
 test(`${attacks.length} roads to the other tenant's rows lead nowhere, and nothing of it stays`, async () => {
-  await admin.query('ANALYZE positions');
-  await using acme = await openTool('acme', { bounds: { ...sqlBoundsDefault, timeoutMs: 3000 } });
+  await portfolio.admin.query('ANALYZE positions');
+  await using acme = await portfolio.openTool('acme', { bounds: { ...sqlBoundsDefault, timeoutMs: 3000 } });
   for (const sql of attacks) {
     let told: string;
     try {
@@ -179,13 +127,13 @@ test(`${attacks.length} roads to the other tenant's rows lead nowhere, and nothi
       sql,
     );
   }
-  const { rows } = await admin.query('SELECT tenant, symbol FROM positions ORDER BY 1, 2');
+  const { rows } = await portfolio.admin.query('SELECT tenant, symbol FROM positions ORDER BY 1, 2');
   assert.equal(rows.length, 3);
 });
 
 test('a statement that takes too long or says too much is cut, and says so', async () => {
   const bounds = { timeoutMs: 2000, rowsMaxCount: 1000, bytesMax: 1_000_000 };
-  await using acme = await openTool('acme', { bounds });
+  await using acme = await portfolio.openTool('acme', { bounds });
   const cut: readonly (readonly [string, string])[] = [
     ['SELECT pg_sleep(60)', 'tool_timeout'],
     ["SELECT set_config('statement_timeout', '0', false), pg_sleep(60)", 'tool_timeout'],
@@ -212,7 +160,7 @@ test('a statement that takes too long or says too much is cut, and says so', asy
 
 test('a login that could do more than its tenant is refused before it is used', async () => {
   const refused = async (user: string): Promise<string> => {
-    const error: unknown = await openTool(user).then(
+    const error: unknown = await portfolio.openTool(user).then(
       () => undefined,
       (failure: unknown) => failure,
     );
@@ -222,13 +170,13 @@ test('a login that could do more than its tenant is refused before it is used', 
   assert.match(await refused('postgres'), /superuser/);
   assert.match(await refused('broad'), /member of acme, globex/);
   assert.match(await refused('above'), /bypasses row-level security/);
-  await admin.query('CREATE TABLE open_house (a int); GRANT SELECT ON open_house TO acme');
+  await portfolio.admin.query('CREATE TABLE open_house (a int); GRANT SELECT ON open_house TO acme');
   assert.match(await refused('acme'), /no row-level security on open_house/);
-  await admin.query('DROP TABLE open_house');
-  await admin.query(
+  await portfolio.admin.query('DROP TABLE open_house');
+  await portfolio.admin.query(
     `CREATE FUNCTION all_of_it() RETURNS SETOF positions LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM positions'`,
   );
   assert.match(await refused('acme'), /all_of_it\(\)/);
-  await admin.query('DROP FUNCTION all_of_it()');
-  await using _fine = await openTool('acme');
+  await portfolio.admin.query('DROP FUNCTION all_of_it()');
+  await using _fine = await portfolio.openTool('acme');
 });

@@ -20,6 +20,7 @@ import type {
   RunRequest,
 } from '../../guest/guest.ts';
 import { channelError } from './fake-channel.ts';
+import type { CallAnswer, GuestCall, GuestCalls } from '../../guest/guest-calls.ts';
 import { FakeConnections } from './fake-connections.ts';
 import { FakeRun } from './fake-run.ts';
 import type { FakeValue } from './fake-script.ts';
@@ -41,6 +42,9 @@ export class FakeGuest implements Guest {
   readonly contexts: Map<string, FakeContext> = new Map();
   readonly files: Map<string, Uint8Array> = new Map();
   readonly connections: FakeConnections = new FakeConnections();
+  /** What guest code would do: a call of a tool, with the text of its arguments; undefined while nobody answers. */
+  call: ((tool: string, operation: string, given: string, signal?: AbortSignal) => Promise<CallAnswer>) | undefined;
+  catalogue: unknown;
   /** Terminals that were opened and have not ended. */
   readonly terminals: Set<FakeTerminal> = new Set();
   readonly #end = Promise.withResolvers<ChannelEnd>();
@@ -159,6 +163,13 @@ export class FakeGuest implements Guest {
     return this.connections.connect(port);
   }
 
+  serveCalls(handle: (call: GuestCall) => Promise<CallAnswer>): GuestCalls {
+    this.check();
+    this.call = (tool, operation, given, signal = new AbortController().signal) =>
+      handle({ tool, operation, argumentBytes: Buffer.from(given), signal });
+    return { announce: (catalogue) => (this.catalogue = catalogue) };
+  }
+
   startProcess(): Promise<string> {
     return Promise.reject(new BulkheadError('unsupported', 'The fake runtime has no background processes.'));
   }
@@ -249,6 +260,7 @@ export class FakeGuest implements Guest {
 
   async freeze(): Promise<void> {
     this.check();
+    this.call = undefined;
     this.connections.end(new BulkheadError('port_unreachable', 'The session stands still.'));
   }
 
