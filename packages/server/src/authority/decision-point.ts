@@ -43,7 +43,7 @@ export interface Decision {
   readonly outcome: 'allow' | 'deny' | 'ask';
   readonly reason: PolicyAnswer['reason'] | 'grant';
   readonly policies: readonly string[];
-  readonly policyVersion: string;
+  readonly policySet: PolicySet;
   readonly action: string;
   readonly resource: Resource;
   readonly argumentsDigest: string;
@@ -70,7 +70,7 @@ export function decide(
   const decision: Decision = {
     id: makeId('decision'),
     ...answer,
-    policyVersion: policies.version,
+    policySet: policies,
     action,
     resource,
     argumentsDigest: checked.digest,

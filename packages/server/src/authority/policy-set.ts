@@ -103,6 +103,8 @@ export interface PolicySet {
   /** The digest of schema and text: what a record names, and a replay looks for. */
   readonly version: string;
   readonly schema: string;
+  /** As it was written. */
+  readonly text: string;
   readonly policies: readonly NamedPolicy[];
 }
 
@@ -119,6 +121,7 @@ export function readPolicySet(text: string, schema: string): PolicySet {
   return {
     version: createHash('sha256').update(schema).update('\0').update(text).digest('hex'),
     schema,
+    text,
     policies: parts.type === 'success' ? namePolicies(parts.policies).policies : [],
   };
 }

@@ -73,7 +73,7 @@ test('nothing is allowed but what a policy permits, and the decision names it', 
   assert.equal(allowed.outcome, 'allow');
   assert.deepEqual(allowed.policies, ['own-prefix']);
   assert.match(allowed.argumentsDigest, /^[0-9a-f]{64}$/);
-  assert.equal(allowed.policyVersion, policies.version);
+  assert.equal(allowed.policySet.version, policies.version);
   for (const [operation, key] of [
     ['get', 'globex/x.csv'],
     ['get', 'acme-2/x.csv'],
