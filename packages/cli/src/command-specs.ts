@@ -137,6 +137,28 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
     ],
   },
   {
+    name: 'serve',
+    usage: 'serve [OPTION]...',
+    summary: 'the HTTP server: sessions for many tenants',
+    description: `Serves the API on 127.0.0.1:8420 unless told otherwise; \`bulkhead help environment\` has the rest (TLS, quotas, a shared database).
+The first start makes a tenant and prints its key, once. SIGTERM or Ctrl-C: no more requests, turns that run may end, sessions are put to
+sleep; the second one ends it at once. The log goes to stderr, a line of JSON each.`,
+    options: {
+      host: { type: 'string', value: 'ADDRESS', help: 'where to listen; beyond loopback it needs a certificate' },
+      port: { type: 'string', value: 'PORT', help: '8420 unless said; 0 is any that is free' },
+      json: {
+        type: 'boolean',
+        help: 'what it says as JSON, a document a line: first_key, listening, ready, stopping, stopped',
+      },
+      quiet,
+      help,
+    },
+    examples: [
+      ['bulkhead serve', 'on this host, for this host'],
+      ['bulkhead serve --json --port 0', 'for programs: the first lines say the key and the address'],
+    ],
+  },
+  {
     name: 'gc',
     usage: 'gc [OPTION]...',
     summary: 'end what is over, remove what nobody needs',

@@ -11,6 +11,7 @@ const loaders: Readonly<Record<string, () => Promise<CommandFunction>>> = {
   run: async () => (await import('./commands/run.ts')).run,
   shell: async () => (await import('./commands/shell.ts')).shell,
   session: async () => (await import('./commands/session.ts')).session,
+  serve: async () => (await import('./commands/serve.ts')).serve,
   gc: async () => (await import('./commands/gc.ts')).gc,
   image: async () => (await import('./commands/image.ts')).image,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,

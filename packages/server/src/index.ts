@@ -10,6 +10,7 @@ import { openQemuRuntime, openRuntimes } from './open-runtimes.ts';
 import type { Tenancy, TenancyOptions } from './open-tenancy.ts';
 import type { Absence, Minima } from './placement/place.ts';
 import type { Runtime } from './runtimes/runtime.ts';
+import type { RunningServer, ServeOptions } from './serve.ts';
 import { Sessions, type SessionsOptions } from './sessions/sessions.ts';
 
 export { type Config, type Environment, environmentHelp, loadConfig } from './config/config.ts';
@@ -45,6 +46,7 @@ export type {
 } from './tenants/tenancy.ts';
 export type { SessionFilter, SessionHost } from './sessions/stored-sessions.ts';
 export type { StoredTurn, TurnEventPage } from './sessions/stored-turns.ts';
+export type { RunningServer, ServeOptions } from './serve.ts';
 export type { KeptSnapshot } from './sessions/session-journal.ts';
 export type { SessionRecord } from './sessions/session-record.ts';
 export type { SessionGuest } from './sessions/session-guest.ts';
@@ -126,6 +128,12 @@ async function openKeeping(config: Config): Promise<Keeping> {
 async function openTenants(options: TenancyOptions): Promise<Tenancy> {
   const { openTenancy } = await import('./open-tenancy.ts');
   return openTenancy(options);
+}
+
+/** `bulkhead serve`. Errors: `config_invalid` when it cannot listen where it is configured to, and those of `openBulkhead`. */
+export async function startServer(config: Config, options: ServeOptions): Promise<RunningServer> {
+  const { serve } = await import('./serve.ts');
+  return await serve(config, (opening) => openBulkhead(config, opening), options);
 }
 
 /** The guest images of this host. Every answer is plain data. */

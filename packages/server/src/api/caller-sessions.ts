@@ -146,7 +146,7 @@ export class CallerSessions {
     return await this.#sessions.resumeSession(caller.tenant, id, options);
   }
 
-  /** The copies are the parent's subject's. Errors: `not_found`, and those of `Sessions.forkSession`. */
+  /** The copies are the caller's. Errors: `not_found`, and those of `Sessions.forkSession`. */
   async fork(
     caller: Caller,
     id: SessionId,
@@ -154,7 +154,7 @@ export class CallerSessions {
     options: CallOptions = {},
   ): Promise<readonly SessionRecord[]> {
     await this.#touch(caller, id);
-    return await this.#sessions.forkSession(caller.tenant, id, count, options);
+    return await this.#sessions.forkSession(caller.tenant, id, count, { ...options, subject: caller.subject });
   }
 
   /** A session that sleeps is woken. Errors: `not_found`, and those of `Sessions.checkpointSession`. */

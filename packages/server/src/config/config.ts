@@ -185,11 +185,11 @@ export const environmentHelp: Readonly<Record<string, string>> = {
   NO_COLOR: 'set to anything but nothing: no colours',
 };
 
-/** The configuration of this process. Errors: `config_invalid` with every problem. */
-export function loadConfig(environment: Environment = process.env): Config {
+/** The configuration of this process; `given` are variables that were given another way. Errors: `config_invalid` with every problem. */
+export function loadConfig(environment: Environment = process.env, given: Environment = {}): Config {
   // An empty variable is an unset one, as everywhere on Unix.
   const set = Object.fromEntries(
-    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
+    Object.entries({ ...environment, ...given }).filter(([, value]) => value !== undefined && value !== ''),
   );
   const parsed = environmentSchema.safeParse(set);
   const problems = parsed.success

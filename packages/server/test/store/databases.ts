@@ -38,9 +38,9 @@ async function openEmbedded(): Promise<TestDatabase> {
   const files = join(path, 'postgres');
   return {
     connection: embedded.connection,
-    url: `postgresql://bulkhead@/bulkhead?host=${encodeURIComponent(files)}`,
+    url: `postgresql://bulkhead@localhost/bulkhead?host=${encodeURIComponent(files)}`,
     files,
-    superuserUrl: `postgresql://postgres@/bulkhead?host=${encodeURIComponent(files)}`,
+    superuserUrl: `postgresql://postgres@localhost/bulkhead?host=${encodeURIComponent(files)}`,
     embedded,
     async [Symbol.asyncDispose]() {
       await embedded[Symbol.asyncDispose]();

@@ -4,21 +4,18 @@
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import { BulkheadError, limits, makeId, routeList } from '@bulkhead/protocol';
-import { type FastifyBaseLogger, type FastifyInstance, LogController, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyReply, LogController, fastify } from 'fastify';
 import { parseStrictJson } from '../../lib/strict-json.ts';
 import type { Service } from '../service.ts';
 import { type CorsOptions, allowOrigins } from './cors.ts';
 import { Peers } from './forward.ts';
 import type { Handler, Handlers } from './handler.ts';
 import { handlers } from './handlers.ts';
+import { type LogOptions, answerLine, loggerOptions } from './log.ts';
 import { type TableRoute, mountRoute } from './mount-route.ts';
 import { problemHeaders, problemType, toBulkheadError, toProblem } from './problems.ts';
+import type { TlsOptions } from './tls.ts';
 import { answerUnparsed, notFoundHandler } from './unknown-requests.ts';
-
-export interface TlsOptions {
-  readonly cert: string | Buffer;
-  readonly key: string | Buffer;
-}
 
 /** What is no plain request and answer, mounted beside the table: terminals, ports, MCP. */
 export type Mount = (app: FastifyInstance, context: MountContext) => void | Promise<void>;
@@ -29,7 +26,7 @@ export interface MountContext {
 }
 
 export interface ServerOptions {
-  readonly logger?: FastifyBaseLogger;
+  readonly log?: LogOptions;
   readonly tls?: TlsOptions;
   /** Addresses of proxies whose `X-Forwarded-*` are believed. */
   readonly trustProxy?: readonly string[];
@@ -61,9 +58,9 @@ const strictTransport = 'max-age=31536000';
 
 /** Not listening yet. Closing it ends what is open. */
 export async function createServer(service: Service, options: ServerOptions = {}): Promise<FastifyInstance> {
-  const { logger, tls, trustProxy, cors, mounts = [], checkAnswers = false } = options;
+  const { log, tls, trustProxy, cors, mounts = [], checkAnswers = false } = options;
   const app = fastify({
-    ...(logger === undefined ? {} : { loggerInstance: logger }),
+    logger: log === undefined ? false : loggerOptions(log),
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.bodyMaxBytes,
     exposeHeadRoutes: false,
@@ -75,6 +72,10 @@ export async function createServer(service: Service, options: ServerOptions = {}
       return typeof given === 'string' && requestIdPattern.test(given) ? given : makeId('request');
     },
     clientErrorHandler: answerUnparsed,
+    frameworkErrors: (thrown, request, reply) => {
+      void reply.headers({ ...securityHeaders, 'x-request-id': request.id });
+      sendProblem(toBulkheadError(thrown), request.id, reply);
+    },
     serverFactory: (handle) => {
       const http = {
         maxHeaderSize: headerMaxBytes,
@@ -85,11 +86,13 @@ export async function createServer(service: Service, options: ServerOptions = {}
         connectionsCheckingInterval: connectionsCheckingIntervalMs,
         keepAlive: true,
         noDelay: true,
+        // Refused below, as a problem like any other.
+        requireHostHeader: false,
       };
       const server =
         tls === undefined
           ? createHttpServer(http, handle)
-          : createHttpsServer({ ...http, ...tls, minVersion: 'TLSv1.2', handshakeTimeout: headersTimeoutMs }, handle);
+          : createHttpsServer({ ...http, ...tls, handshakeTimeout: headersTimeoutMs }, handle);
       server.maxHeadersCount = headersMaxCount;
       server.maxConnections = connectionsMaxCount;
       server.maxRequestsPerSocket = requestsPerSocketMaxCount;
@@ -101,6 +104,9 @@ export async function createServer(service: Service, options: ServerOptions = {}
   app.decorateRequest('admitted', null);
   app.addHook('onRequest', async (request, reply) => {
     void reply.headers({ ...securityHeaders, 'x-request-id': request.id });
+    if (request.raw.httpVersion === '1.1' && request.headers.host === undefined) {
+      throw new BulkheadError('invalid_request', 'The request names no host.');
+    }
     if (tls !== undefined) void reply.header('strict-transport-security', strictTransport);
     if (service.readiness().status === 'stopping' && !isProbe(request.raw.url)) {
       void reply.header('connection', 'close');
@@ -108,12 +114,14 @@ export async function createServer(service: Service, options: ServerOptions = {}
     }
   });
   if (cors !== undefined) allowOrigins(app, cors);
-  if (logger !== undefined) logAnswers(app);
+  if (log !== undefined) {
+    app.addHook('onResponse', async (request, reply) => request.log.info(answerLine(request, reply), 'answered'));
+  }
   app.setErrorHandler((thrown, request, reply) => {
     const error = toBulkheadError(thrown);
-    if (error.code === 'internal') request.log.error({ error: describeCause(thrown) }, 'a request failed');
-    const problem = toProblem(error, request.id);
-    return reply.code(problem.status).headers(problemHeaders(error)).type(problemType).send(JSON.stringify(problem));
+    if (error.code === 'internal') request.log.error({ err: thrown }, 'a request failed');
+    sendProblem(error, request.id, reply);
+    return reply;
   });
   app.setNotFoundHandler(notFoundHandler);
   const context = { service, peers, checkAnswers };
@@ -145,6 +153,14 @@ export async function createServer(service: Service, options: ServerOptions = {}
   }
 }
 
+function sendProblem(error: BulkheadError, requestId: string, reply: Pick<FastifyReply, 'code' | 'headers'>): void {
+  const problem = toProblem(error, requestId);
+  void reply
+    .code(problem.status)
+    .headers({ ...problemHeaders(error), 'content-type': problemType })
+    .send(JSON.stringify(problem));
+}
+
 function takesJson({ body }: TableRoute): boolean {
   return body !== undefined && body !== 'bytes';
 }
@@ -157,32 +173,4 @@ function handlerOf(all: Handlers, { operation }: TableRoute): Handler<TableRoute
 
 function isProbe(url: string | undefined): boolean {
   return url === '/healthz' || url === '/readyz';
-}
-
-/** One line for each answer. No query (a path in the guest, a command), no header but those named, nothing of a body. */
-function logAnswers(app: FastifyInstance): void {
-  app.addHook('onResponse', async (request, reply) => {
-    const caller = request.admitted?.caller ?? null;
-    request.log.info(
-      {
-        method: request.method,
-        route: request.routeOptions.url ?? null,
-        status: reply.statusCode,
-        ms: Math.round(reply.elapsedTime * 10) / 10,
-        ip: request.ip,
-        ...(caller === null ? {} : { tenant: caller.tenant, subject: caller.subject, key: caller.key }),
-      },
-      'answered',
-    );
-  });
-}
-
-function describeCause(thrown: unknown): unknown {
-  if (!(thrown instanceof Error)) return undefined;
-  return {
-    name: thrown.name,
-    message: thrown.message,
-    stack: thrown.stack,
-    cause: describeCause(thrown.cause),
-  };
 }

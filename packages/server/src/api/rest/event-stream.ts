@@ -8,20 +8,14 @@ export const heartbeatMs = 15_000;
 /** After a cut, a client waits so long. */
 const retryMs = 500;
 
-export interface EventStreamOptions {
-  /** Ends the stream without an end: the client comes back with the last id that it has. */
-  readonly signal: AbortSignal;
-  /** Called when it is over, however. */
-  readonly onClosed: () => void;
-}
-
-export function encodeEvents({ events }: EventStream, options: EventStreamOptions): Readable {
-  return Readable.from(encode(events, options), { objectMode: false, highWaterMark: 65_536 });
+/** Aborting `signal` ends it without an end: the client comes back with the last id that it has. */
+export function encodeEvents({ events }: EventStream, signal: AbortSignal): Readable {
+  return Readable.from(encode(events, signal), { objectMode: false, highWaterMark: 65_536 });
 }
 
 async function* encode(
   events: AsyncIterable<ServerSentEvent>,
-  { signal, onClosed }: EventStreamOptions,
+  signal: AbortSignal,
 ): AsyncGenerator<Buffer, void, void> {
   const iterator = events[Symbol.asyncIterator]();
   const ended = Promise.withResolvers<'ended'>();
@@ -45,7 +39,6 @@ async function* encode(
   } finally {
     beat.stop();
     signal.removeEventListener('abort', onAbort);
-    onClosed();
     // What waits for an event that does not come leaves by the same signal.
     void Promise.resolve(iterator.return?.()).catch(() => undefined);
   }

@@ -40,7 +40,7 @@ export class Peers implements Disposable {
     if (!(hops < hopsMaxCount)) throw unavailable('The servers do not agree on which of them has this session.');
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
-    const answer = await this.#send(new URL(request.raw.url ?? '/', url), request, hops + 1, gone.signal);
+    const answer = await this.#send(targetOf(url, request.raw.url ?? '/'), request, hops + 1, gone.signal);
     reply.hijack();
     const { raw } = reply;
     raw.writeHead(answer.statusCode ?? 502, passOn(answer.headers));
@@ -75,6 +75,16 @@ export class Peers implements Disposable {
     this.#http.destroy();
     this.#https.destroy();
   }
+}
+
+/** The path of a request at another server. A request may name its target whole, host and all: that host is nowhere to send anything. */
+function targetOf(server: string, path: string): URL {
+  const target = new URL(server);
+  const found = /^(\/[^/?#\\][^?#\\]*)(?:\?([^#]*))?$/.exec(path);
+  if (found === null) throw new BulkheadError('invalid_request', 'The request has to name its target by a path.');
+  target.pathname = found[1] ?? '/';
+  target.search = found[2] ?? '';
+  return target;
 }
 
 function passOn(headers: NodeJS.Dict<string | string[]>): OutgoingHttpHeaders {

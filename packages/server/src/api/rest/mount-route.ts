@@ -2,7 +2,14 @@
 
 import { Readable } from 'node:stream';
 import { isDeepStrictEqual } from 'node:util';
-import { BulkheadError, type Operation, type RouteSpec, type SessionId, type TurnId } from '@bulkhead/protocol';
+import {
+  BulkheadError,
+  type Operation,
+  type RouteSpec,
+  type SessionId,
+  type TenantId,
+  type TurnId,
+} from '@bulkhead/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import type { Service } from '../service.ts';
@@ -61,8 +68,12 @@ export function mountRoute(
       const call = makeCall(route, request, reply, context);
       // What creates and answers with a stream does by itself once what has to be done once.
       const isKept = route.creates === true && route.events === undefined;
+      // A stream that may not be opened does not begin what it would tell.
+      using holding = new DisposableStack();
+      if (call.wantsEvents) holding.use(context.service.connections.open(tenantOf(call)));
       const answer: unknown = await (isKept ? call.once(() => handler(call)) : handler(call));
-      return await sendAnswer(route, answer, call, reply, context);
+      if (answer instanceof EventStream) return sendEvents(answer, call, reply.code(route.status), holding.move());
+      return await sendAnswer(route, answer, reply, context);
     },
   });
 }
@@ -159,11 +170,9 @@ function readLength({ headers }: FastifyRequest): number {
 async function sendAnswer(
   route: TableRoute,
   answer: unknown,
-  call: Call,
   reply: FastifyReply,
   context: RouteContext,
 ): Promise<FastifyReply> {
-  if (answer instanceof EventStream) return sendEvents(answer, call, reply.code(route.status));
   const [status, body] = answer instanceof WithStatus ? [answer.status, answer.answer] : [route.status, answer];
   void reply.code(status);
   if (route.answer === undefined) return reply.send();
@@ -173,16 +182,11 @@ async function sendAnswer(
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(body));
 }
 
-function sendEvents(stream: EventStream, call: Call, reply: FastifyReply): FastifyReply {
-  const { caller, service, signal } = call;
-  // oxlint-disable-next-line typescript/no-unnecessary-condition -- a public route has no caller
-  const connection = caller === null ? undefined : service.connections.open(caller.tenant);
+function sendEvents(stream: EventStream, call: Call, reply: FastifyReply, held: DisposableStack): FastifyReply {
+  const { service, signal } = call;
   reply.raw.socket?.setTimeout(stallTimeoutMs);
-  const readable = encodeEvents(stream, {
-    signal: AbortSignal.any([signal, service.stopping]),
-    onClosed: () => connection?.[Symbol.dispose](),
-  });
-  readable.once('close', () => connection?.[Symbol.dispose]());
+  const readable = encodeEvents(stream, AbortSignal.any([signal, service.stopping]));
+  readable.once('close', () => held.dispose());
   return reply
     .headers({
       'content-type': 'text/event-stream; charset=utf-8',
@@ -190,6 +194,13 @@ function sendEvents(stream: EventStream, call: Call, reply: FastifyReply): Fasti
       'x-accel-buffering': 'no',
     })
     .send(readable);
+}
+
+/** Only callers have streams. */
+function tenantOf({ caller }: Call): TenantId {
+  // oxlint-disable-next-line typescript/no-unnecessary-condition -- a public route has no caller
+  if (caller === null) throw new TypeError('A public route has no events.');
+  return caller.tenant;
 }
 
 /** With the first bytes: until then, what cannot be read is an error like any other. */
