@@ -4,6 +4,7 @@ export const authorityLimits = {
   argumentsMaxDepth: 16,
   argumentsMaxValues: 10_000,
   toolsMaxCount: 100,
+  secretsMaxCount: 200,
   operationsMaxCount: 200,
   parametersMaxCount: 64,
   textMaxLength: 262_144,

@@ -26,7 +26,7 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   doctor: ['config', 'images', 'runtimes', 'lib'],
   placement: ['lib'],
   authority: ['lib'],
-  tools: ['authority', 'lib'],
+  tools: ['authority', 'sealing', 'snapshots', 'store', 'lib'],
   sessions: ['placement', 'authority', 'tools', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
   sealing: ['snapshots', 'lib'],
   tenants: ['store', 'sealing', 'lib'],

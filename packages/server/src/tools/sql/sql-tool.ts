@@ -51,18 +51,25 @@ const freeDescription: OperationDescription = {
   },
 };
 
+/** What it is to policies and to guests, from its settings alone. */
+export function describeSqlTool(
+  settings: Pick<SqlToolOptions, 'name' | 'description' | 'queries' | 'freeQueries'>,
+): ToolDescription {
+  const named = Object.entries(settings.queries).map(
+    ([name, { description, parameters }]) => [name, { description, parameters, resource: 'Query' }] as const,
+  );
+  const operations: Record<string, OperationDescription> = Object.fromEntries(named);
+  if (settings.freeQueries) operations[freeOperation] = freeDescription;
+  return { name: settings.name, description: settings.description, operations };
+}
+
 export class SqlTool implements Tool {
   readonly description: ToolDescription;
   readonly #options: SqlToolOptions;
 
   private constructor(options: SqlToolOptions) {
     this.#options = options;
-    const named = Object.entries(options.queries).map(
-      ([name, { description, parameters }]) => [name, { description, parameters, resource: 'Query' }] as const,
-    );
-    const operations: Record<string, OperationDescription> = Object.fromEntries(named);
-    if (options.freeQueries) operations[freeOperation] = freeDescription;
-    this.description = { name: options.name, description: options.description, operations };
+    this.description = describeSqlTool(options);
   }
 
   /** Errors: `config_invalid` when the login may do more than a tenant's may, or two operations have one name; `tool_failed`. */
