@@ -32,7 +32,8 @@ export interface KeptSessions extends AsyncDisposable {
 export async function openKeptSessions({ bulkhead, onProgress }: BenchmarkOptions): Promise<KeptSessions> {
   await bulkhead.runtime.prepare('small', { onProgress });
   const stateDir = await mkdtemp(join(tmpdir(), 'bulkhead-bench-'));
-  const config = { ...bulkhead.config, stateDir, keyFile: join(stateDir, 'key'), databaseUrl: undefined };
+  const own = { stateDir, keyFile: join(stateDir, 'key'), turnKeysDir: join(stateDir, 'turn-keys') };
+  const config = { ...bulkhead.config, ...own, databaseUrl: undefined };
   const kept = await openBulkhead(config, { keep: true });
   const { sessions } = kept;
   const tenant = localTenant;

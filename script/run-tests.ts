@@ -1,5 +1,5 @@
 // Runs the tests and says what ran, what was skipped and why. `unit`: everything that needs no virtual machine. `all`: those, then
-// the tests on real machines, one file at a time, because two machines at once on two cores would measure each other.
+// the tests on real machines: two files at a time, but for those that look at the whole host or need all of it, which run alone.
 // A skip without a reason counts as a failure. The last lines are node's own closing lines, summed over both parts.
 
 import { spawn } from 'node:child_process';
@@ -8,10 +8,11 @@ import { availableParallelism } from 'node:os';
 import { relative } from 'node:path';
 import { run } from 'node:test';
 import { inspect } from 'node:util';
+import { type PythonReport, runClientTests, runGuestTests } from './python-tests.ts';
 
 interface Part {
   readonly name: string;
-  readonly pattern: string;
+  readonly files: readonly string[];
   readonly concurrency: number;
   readonly testTimeoutMs: number;
   readonly deadlineMs: number;
@@ -19,20 +20,34 @@ interface Part {
 
 const unitPart: Part = {
   name: 'unit',
-  pattern: 'packages/*/test/**/*.test.ts',
+  files: globSync('packages/*/test/**/*.test.ts').toSorted(),
   concurrency: Math.min(2, availableParallelism()),
   testTimeoutMs: 120_000,
   deadlineMs: 240_000,
 };
-const machinePart: Part = {
-  name: 'machine',
-  pattern: 'test/machine/**/*.test.ts',
-  concurrency: 1,
-  testTimeoutMs: 900_000,
-  deadlineMs: 1_800_000,
-};
-
-const guestTimeoutMs = 240_000;
+const machineFiles = globSync('test/machine/**/*.test.ts').toSorted();
+const isOne = (file: string, names: readonly string[]): boolean =>
+  names.some((name) => file.endsWith(`/${name}.test.ts`));
+/** What must find nobody else's machines on the host, what takes a whole processor, and what has seconds for a lot of work. */
+const aloneNames = ['clean-slate', 'misuse', 'warm-pool'];
+/** They take the longest: begun first, they do not end last. */
+const longNames = ['sleep', 'crash'];
+const machineLimits = { testTimeoutMs: 900_000, deadlineMs: 1_800_000 };
+const together = machineFiles.filter((file) => !isOne(file, aloneNames));
+const machineParts: readonly Part[] = [
+  {
+    name: 'machine',
+    files: together.toSorted((a, b) => Number(isOne(b, longNames)) - Number(isOne(a, longNames))),
+    concurrency: Math.min(2, availableParallelism()),
+    ...machineLimits,
+  },
+  {
+    name: 'machine, alone',
+    files: machineFiles.filter((file) => isOne(file, aloneNames)),
+    concurrency: 1,
+    ...machineLimits,
+  },
+];
 
 const counted = ['tests', 'suites', 'passed', 'failed', 'cancelled', 'skipped', 'todo'] as const;
 type Counts = Record<(typeof counted)[number], number>;
@@ -67,16 +82,16 @@ function describeFailure(error: unknown): string {
 const indent = (text: string): string => text.replaceAll(/^(?=.)/gm, '    ');
 
 async function runPart(part: Part, tally: Tally): Promise<void> {
-  const files = globSync(part.pattern).toSorted();
-  if (files.length === 0) {
-    say(`${part.name}: no test files match ${part.pattern}`);
+  if (part.files.length === 0) {
+    say(`${part.name}: no test files`);
     return;
   }
-  say(`${part.name}: ${files.length} test files`);
+  say(`${part.name}: ${part.files.length} test files`);
+  const started = performance.now();
   const output = new Map<string, string>();
   const deadline = AbortSignal.timeout(part.deadlineMs);
   const events = run({
-    files,
+    files: [...part.files],
     concurrency: part.concurrency,
     timeout: part.testTimeoutMs,
     signal: deadline,
@@ -124,39 +139,31 @@ async function runPart(part: Part, tally: Tally): Promise<void> {
   for (const [file, printed] of output) {
     if (tally.problems.some((problem) => problem.includes(here(file)))) say(indent(printed));
   }
+  say(`${part.name}: ${seconds(performance.now() - started)}`);
   if (deadline.aborted) tally.problems.push(`${part.name}: not finished after ${seconds(part.deadlineMs)}`);
 }
 
-/** The guest agent's own tests, by the interpreter that script/bootstrap gives IPython. Returns its line for the summary. */
-async function runGuestTests(tally: Tally): Promise<string> {
-  if (globSync('guest/test/**/test*.py').length === 0) return 'guest agent: no tests';
-  const child = spawn('/usr/bin/python3', ['-B', '-m', 'unittest', 'discover', '-v', '-b', '-s', 'guest/test'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: guestTimeoutMs,
+/** Image and template, where they are not there yet: once, not by every file that starts. What fails is told by the tests. */
+async function prepareMachines(): Promise<void> {
+  const child = spawn(process.execPath, ['--conditions=source', 'test/machine/prepare.ts'], {
+    stdio: 'inherit',
+    timeout: machineLimits.testTimeoutMs,
     killSignal: 'SIGKILL',
   });
-  let report = '';
-  child.stderr.on('data', (chunk: Buffer) => (report = `${report}${chunk.toString()}`.slice(-200_000)));
-  const ended = await new Promise<string>((resolve) => {
-    child.once('error', (error) => resolve(error.message));
-    child.once('close', (code, signal) => resolve(code === 0 ? '' : `ended with ${signal ?? `exit code ${code}`}`));
-  });
-  // `name (module.class.name)`, a test's first line of documentation on a line of its own, and the outcome.
-  const skipped = [...report.matchAll(/^(.*\))(?:\n.*)? \.\.\. skipped ['"](.*)['"]$/gm)];
-  for (const [, name, reason] of skipped) tally.skipped.push(`guest/test: ${name}: ${reason}`);
-  const ran = /^Ran (\d+) tests? in ([\d.]+)s$/m.exec(report);
-  if (ended === '' && Number(ran?.[1] ?? 0) > 0) {
-    return `guest agent (Python): ran ${Number(ran?.[1]) - skipped.length} tests, skipped ${skipped.length}, in ${ran?.[2]} s`;
-  }
-  say(indent(report));
-  tally.problems.push(`guest/test: ${ended === '' ? 'no test ran' : ended}`);
-  return 'guest agent (Python): FAILED';
+  await new Promise((resolve) => child.once('close', resolve).once('error', resolve));
 }
 
-function printClosing(tally: Tally, guestLine: string): void {
+function count(report: PythonReport, tally: Tally): string {
+  if (report.printed !== '') say(indent(report.printed));
+  tally.skipped.push(...report.skipped);
+  tally.problems.push(...report.problems);
+  return report.line;
+}
+
+function printClosing(tally: Tally, pythonLines: readonly string[]): void {
   const { counts } = tally;
   say('');
-  say(guestLine);
+  for (const line of pythonLines) say(line);
   if (tally.skipped.length > 0) say(`skipped, with the reason of each:`);
   for (const line of tally.skipped) say(`  ${line}`);
   if (tally.problems.length > 0) say('what failed:');
@@ -179,7 +186,11 @@ if (scope !== 'unit' && scope !== 'all') {
 }
 const tally = emptyTally();
 // Python's tests wait more than they work, so they run beside the others.
-const [guestLine] = await Promise.all([runGuestTests(tally), runPart(unitPart, tally)]);
-if (scope === 'all') await runPart(machinePart, tally);
-printClosing(tally, guestLine);
+const [guest, client] = await Promise.all([runGuestTests(), runClientTests(), runPart(unitPart, tally)]);
+const pythonLines = [guest, client].map((report) => count(report, tally));
+if (scope === 'all') {
+  await prepareMachines();
+  for (const part of machineParts) await runPart(part, tally);
+}
+printClosing(tally, pythonLines);
 process.exitCode = tally.problems.length > 0 || tally.counts.tests === 0 ? 1 : 0;

@@ -20,10 +20,14 @@ class ControlGroups:
     def __init__(self):
         self._closed = []
         self._frozen = False
+        self._freeze = self._events = -1
 
     def prepare(self):
         """Once, before the first is opened."""
         os.mkdir(_ROOT, 0o755)
+        # Open from the boot on: an emulator is slow at walking a path for the first time, and it would in every suspend and resume.
+        self._freeze = os.open(f"{_ROOT}/cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
+        self._events = os.open(f"{_ROOT}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
 
     def environment(self, mark):
         """What the environment of its processes must hold."""
@@ -52,18 +56,17 @@ class ControlGroups:
     def freeze(self):
         """Begin to; see `frozen`."""
         self._frozen = True
-        _write(f"{_ROOT}/cgroup.freeze", b"1")
+        os.pwrite(self._freeze, b"1", 0)
 
     def thaw(self):
         """Where nothing is frozen, nothing happens."""
         if self._frozen:
-            _write(f"{_ROOT}/cgroup.freeze", b"0")
+            os.pwrite(self._freeze, b"0", 0)
             self._frozen = False
 
     def frozen(self):
         """Whether nothing of guest code runs any more."""
-        with open(f"{_ROOT}/cgroup.events", "rb", buffering=0) as file:
-            return b"frozen 1" in file.read(4096)
+        return b"frozen 1" in os.pread(self._events, 4096, 0)
 
 
 class ScannedGroups:

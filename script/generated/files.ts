@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeOpenApiDocument } from '@bulkhead/protocol/openapi';
 import { makeApiPage } from './api-page.ts';
+import { makePythonTables, makeSyncClient } from './python-client.ts';
 
 export interface GeneratedFile {
   /** From the root of the checkout. */
@@ -19,9 +20,13 @@ function readVersion(): string {
 }
 
 export function makeGeneratedFiles(): readonly GeneratedFile[] {
-  const document = makeOpenApiDocument(readVersion());
+  const version = readVersion();
+  const document = makeOpenApiDocument(version);
+  const client = 'clients/python/src/bulkhead';
   return [
     { path: 'docs/openapi.json', text: `${JSON.stringify(document, null, 2)}\n` },
     { path: 'docs/api.md', text: makeApiPage(document) },
+    { path: `${client}/_protocol.py`, text: makePythonTables(version) },
+    ...makeSyncClient().map(({ name, text }) => ({ path: `${client}/_sync/${name}`, text })),
   ];
 }

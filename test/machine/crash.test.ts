@@ -33,7 +33,7 @@ interface Acknowledged {
 async function runAndKill(round: number, lifeMs: number, acknowledged: Acknowledged): Promise<void> {
   const worker = spawn(
     process.execPath,
-    ['--conditions=source', join(import.meta.dirname, 'crash-worker.ts'), String(seed + round), tenant],
+    ['--conditions=bulkhead-source', join(import.meta.dirname, 'crash-worker.ts'), String(seed + round), tenant],
     { env: environment, stdio: ['ignore', 'pipe', 'inherit'] },
   );
   const lines = createInterface(worker.stdout);
@@ -89,7 +89,7 @@ test(`${rounds} servers killed under load leave the truth behind`, async (contex
     const where = `seed ${seed}, round ${round}`;
     await runAndKill(round, random() * lifeMaxMs, acknowledged);
     await using bulkhead = await openBulkhead(loadConfig(environment), { keep: true });
-    assert.deepEqual(processesWith('bulkhead:mch_'), [], `${where}: no machine is left`);
+    assert.deepEqual(processesWith(tenant), [], `${where}: no machine is left`);
     lost += bulkhead.keeping?.recovery.lost ?? 0;
     await compare(bulkhead, acknowledged, where);
   }

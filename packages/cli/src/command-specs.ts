@@ -177,6 +177,26 @@ files and keys of none, and what turns printed when it was kept long enough.`,
     examples: [['bulkhead gc --json', 'what was found and done']],
   },
   {
+    name: 'mcp',
+    usage: 'mcp [OPTION]...',
+    summary: 'tools for a model, over standard input and output',
+    description: `Speaks the Model Context Protocol with the client that starts it: Claude Desktop, Claude Code, Cursor, or a program of yours.
+The model gets tools that run code, read and write files, and create, suspend, resume, fork and terminate sessions.
+Sessions are this host's, unless BULKHEAD_URL names a server; then BULKHEAD_API_KEY says who asks, and what the server has is used.`,
+    options: {
+      keep: {
+        type: 'boolean',
+        help: 'sessions are kept: they can sleep, and those that were created outlive the client (one process at a time)',
+      },
+      quiet,
+      help,
+    },
+    examples: [
+      ['claude mcp add bulkhead -- bulkhead mcp', 'for Claude Code, with sessions of this host'],
+      ['BULKHEAD_URL=https://bulkhead.example.com BULKHEAD_API_KEY=… bulkhead mcp', 'for clients that speak no HTTP'],
+    ],
+  },
+  {
     name: 'image',
     usage: 'image build|list|inspect [IMAGE]|prune [OPTION]...',
     summary: 'the guest images of this host',
@@ -204,7 +224,7 @@ Exit code 1 when sessions cannot run here.`,
   },
   {
     name: 'bench',
-    usage: 'bench launch|create|turn|density|suspend|resume|fork|sleep [OPTION]...',
+    usage: 'bench launch|create|turn|keep|density|suspend|resume|fork|sleep [OPTION]...',
     summary: 'measure this host, beside what you would pick instead',
     description: `Each number says what its clock measured, from where to where. Ratios to the baselines of the same run are what travels to
 other machines.`,

@@ -13,6 +13,7 @@ const loaders: Readonly<Record<string, () => Promise<CommandFunction>>> = {
   session: async () => (await import('./commands/session.ts')).session,
   serve: async () => (await import('./commands/serve.ts')).serve,
   gc: async () => (await import('./commands/gc.ts')).gc,
+  mcp: async () => (await import('./commands/mcp.ts')).mcp,
   image: async () => (await import('./commands/image.ts')).image,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
   bench: async () => (await import('./commands/bench.ts')).bench,

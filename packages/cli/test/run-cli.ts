@@ -10,7 +10,7 @@ import { main } from '../src/run-command-line.ts';
 
 const mainPath = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 export const nodeArguments: readonly string[] = [
-  '--conditions=source',
+  '--conditions=bulkhead-source',
   '--disable-warning=ExperimentalWarning',
   mainPath,
 ];

@@ -11,6 +11,7 @@ import type { Tenancy, TenancyOptions } from './open-tenancy.ts';
 import type { Absence, Minima } from './placement/place.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import type { RunningServer, ServeOptions } from './serve.ts';
+import type { ServeMcpOptions } from './serve-mcp.ts';
 import { Sessions, type SessionsOptions } from './sessions/sessions.ts';
 
 export { type Config, type Environment, environmentHelp, loadConfig } from './config/config.ts';
@@ -128,6 +129,12 @@ async function openKeeping(config: Config): Promise<Keeping> {
 async function openTenants(options: TenancyOptions): Promise<Tenancy> {
   const { openTenancy } = await import('./open-tenancy.ts');
   return openTenancy(options);
+}
+
+/** `bulkhead mcp` with sessions of this process. Resolves when the client has gone. */
+export async function serveMcp(bulkhead: Bulkhead, options: ServeMcpOptions): Promise<void> {
+  const { serveMcp: serve } = await import('./serve-mcp.ts');
+  await serve(bulkhead, options);
 }
 
 /** `bulkhead serve`. Errors: `config_invalid` when it cannot listen where it is configured to, and those of `openBulkhead`. */

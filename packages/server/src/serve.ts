@@ -5,6 +5,7 @@ import { BulkheadError } from '@bulkhead/protocol';
 import type { FastifyInstance } from 'fastify';
 import { CallerSessions } from './api/caller-sessions.ts';
 import { Connections } from './api/connections.ts';
+import { mountMcp } from './api/mcp/register-mcp.ts';
 import { type Mount, createServer } from './api/rest/create-server.ts';
 import { followTls, readTls } from './api/rest/tls.ts';
 import type { RuntimeFacts, Service, TemplateFacts } from './api/service.ts';
@@ -94,7 +95,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     ...(tls === undefined ? {} : { tls }),
     ...(trustProxy.length === 0 ? {} : { trustProxy }),
     ...(corsOrigins.length === 0 ? {} : { cors: { origins: corsOrigins } }),
-    mounts,
+    mounts: mountsOf(config),
     checkAnswers,
   });
   const inFlight = new InFlight(app);
@@ -122,7 +123,11 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
 }
 
 /** What is no plain request and answer. */
-const mounts: readonly Mount[] = [];
+function mountsOf({ server }: Config): readonly Mount[] {
+  const { hostNames, publicUrl, corsOrigins } = server;
+  const own = publicUrl === undefined ? [] : [new URL(publicUrl).hostname];
+  return [mountMcp({ hostNames: [...hostNames, ...own], origins: corsOrigins })];
+}
 
 /** Errors: `config_invalid`. */
 async function listen(app: FastifyInstance, host: string, port: number): Promise<string> {

@@ -11,6 +11,7 @@ const benchmarks: Readonly<Record<string, number>> = {
   launch: 50,
   create: 50,
   turn: 200,
+  keep: 200,
   density: 40,
   suspend: 30,
   resume: 30,

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { BulkheadError, type Quotas, type RuntimeName, type Tier, limits, tiers } from '@bulkhead/protocol';
 import { z } from 'zod';
+import { type ClientConfig, clientEnvironment, clientEnvironmentHelp, toClientConfig } from './client-config.ts';
 import {
   type ServerConfig,
   serverEnvironment,
@@ -39,6 +40,8 @@ export interface Config {
   readonly runtime: 'auto' | RuntimeName;
   /** No session runs with a weaker wall than this, whatever it asks for. */
   readonly minimumTier: Tier;
+  /** The server that commands talk to, when there is one. */
+  readonly client: ClientConfig;
   /** How `serve` listens. */
   readonly server: ServerConfig;
   /** False when the user asked for output without colours. */
@@ -140,6 +143,7 @@ const environmentSchema = z.object({
   BULKHEAD_RUNTIME: z.enum(['auto', 'qemu', 'gvisor', 'fake']).default('auto'),
   BULKHEAD_MINIMUM_TIER: z.enum(tiers).default('none'),
   BULKHEAD_ALLOW_FAKE: flag.default(false),
+  ...clientEnvironment,
   ...serverEnvironment,
   NO_COLOR: z.string().optional(),
   TERM: z.string().optional(),
@@ -181,6 +185,7 @@ export const environmentHelp: Readonly<Record<string, string>> = {
     'auto, qemu or gvisor (default: auto, every runtime that works here; a session gets the strongest that it may have)',
   BULKHEAD_MINIMUM_TIER:
     'vm-kvm, vm-emulated or user-kernel: no session runs with a weaker wall, whatever it asks for (default: none)',
+  ...clientEnvironmentHelp,
   ...serverEnvironmentHelp,
   NO_COLOR: 'set to anything but nothing: no colours',
 };
@@ -237,6 +242,7 @@ function toConfig(env: ParsedEnvironment): Config {
     pool: { minCount: env.BULKHEAD_POOL_MIN, maxCount: env.BULKHEAD_POOL_MAX },
     runtime: env.BULKHEAD_RUNTIME,
     minimumTier: env.BULKHEAD_MINIMUM_TIER,
+    client: toClientConfig(env),
     server: toServerConfig(env),
     color: env.NO_COLOR === undefined && env.TERM !== 'dumb',
   };
@@ -267,11 +273,13 @@ function toOidc(env: ParsedEnvironment): OidcConfig | undefined {
   };
 }
 
+/** They may hold a password, or are one. */
+const secrets = ['DATABASE_URL', 'BULKHEAD_API_KEY', 'BULKHEAD_URL'];
+
 function describeIssue(issue: z.core.$ZodIssue, environment: Environment): string {
   // One of a list is told by the name of the list.
   const path = String(issue.path[0] ?? '');
-  // It may hold a password.
-  const got = path === 'DATABASE_URL' ? 'a secret' : JSON.stringify(environment[path] ?? null);
+  const got = secrets.includes(path) ? 'a secret' : JSON.stringify(environment[path] ?? null);
   if (issue.code === 'invalid_value') {
     return `${path}: not one of the allowed values (got ${got}, expected ${issue.values.map(String).join(', ')})`;
   }

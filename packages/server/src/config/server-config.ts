@@ -17,6 +17,8 @@ export interface ServerConfig {
   readonly peerUrl: string | undefined;
   /** Addresses and networks of proxies whose `X-Forwarded-*` are believed. */
   readonly trustProxy: readonly string[];
+  /** Names beside that of `publicUrl` that it is known under. */
+  readonly hostNames: readonly string[];
   /** Origins whose pages may ask from a browser. */
   readonly corsOrigins: readonly string[];
   /** How long turns that run may go on when the server stops. */
@@ -56,6 +58,9 @@ const network = z.string().refine(
   },
   { message: 'expected addresses or networks, as 10.0.0.1 or 10.0.0.0/8, with commas between' },
 );
+const hostName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/i, {
+  message: 'expected names of hosts without a port, with commas between',
+});
 const origin = z.string().refine((text) => URL.canParse(text) && new URL(text).origin === text, {
   message: 'expected origins as browsers write them, https://app.example.com, with commas between',
 });
@@ -72,6 +77,7 @@ export const serverEnvironment = {
   BULKHEAD_PUBLIC_URL: baseUrl.optional(),
   BULKHEAD_PEER_URL: baseUrl.optional(),
   BULKHEAD_TRUST_PROXY: list(network).default([]),
+  BULKHEAD_HOST_NAMES: list(hostName).default([]),
   BULKHEAD_CORS_ORIGINS: list(origin).default([]),
   BULKHEAD_DRAIN_SECONDS: wholeNumber(3600).default(30),
   BULKHEAD_LOG_LEVEL: z.enum(logLevels).default('info'),
@@ -89,6 +95,8 @@ export const serverEnvironmentHelp: Readonly<Record<keyof typeof serverEnvironme
   BULKHEAD_PEER_URL:
     '`serve`: where the other servers on the same database reach this one (default: nowhere; its sessions are then served by it alone)',
   BULKHEAD_TRUST_PROXY: '`serve`: addresses and networks whose `X-Forwarded-For` is believed (default: none)',
+  BULKHEAD_HOST_NAMES:
+    '`serve`: names of this server that MCP is asked under, beside localhost and that of BULKHEAD_PUBLIC_URL (default: none)',
   BULKHEAD_CORS_ORIGINS: '`serve`: origins whose pages may ask from a browser (default: none)',
   BULKHEAD_DRAIN_SECONDS: '`serve`: how long turns that run may go on when it is told to stop (default: 30)',
   BULKHEAD_LOG_LEVEL: '`serve`: fatal, error, warn, info, debug or silent (default: info)',
@@ -103,6 +111,7 @@ export function toServerConfig(env: ServerEnvironment): ServerConfig {
     publicUrl: env.BULKHEAD_PUBLIC_URL,
     peerUrl: env.BULKHEAD_PEER_URL,
     trustProxy: env.BULKHEAD_TRUST_PROXY,
+    hostNames: env.BULKHEAD_HOST_NAMES,
     corsOrigins: env.BULKHEAD_CORS_ORIGINS,
     drainMs: env.BULKHEAD_DRAIN_SECONDS * 1000,
     logLevel: env.BULKHEAD_LOG_LEVEL,

@@ -8,7 +8,8 @@
 // nonce: the number of the record. Authenticated with each: its kind, and whether it is the last, which holds the number of records.
 
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto';
-import { fstatSync, fsyncSync, readSync, writeSync } from 'node:fs';
+import { fstatSync, fsyncSync, readSync, writevSync } from 'node:fs';
+import { startWriting } from '../lib/host-calls.ts';
 import {
   type ExpectedHeader,
   type SnapshotHeader,
@@ -47,8 +48,9 @@ function nonce(record: number): Buffer {
 export class SealedWriter {
   readonly #fd: number;
   readonly #key: Buffer;
-  readonly #output = Buffer.alloc(outputBytes);
-  #used = 0;
+  /** Sealed and not yet written; together `#waitingBytes`. */
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
   #written = 0;
   #records = 0;
 
@@ -62,49 +64,67 @@ export class SealedWriter {
     this.#append(Buffer.concat([magic, length, headerJson, salt]));
   }
 
-  /** `kind` from 0 to 254; 1 byte to 1 MiB. */
-  write(kind: number, bytes: Uint8Array): void {
-    if (kind < 0 || kind >= endKind || bytes.length === 0 || bytes.length > recordMaxBytes) {
-      throw new RangeError(`a record of kind ${kind} with ${bytes.length} bytes`);
+  /** `kind` from 0 to 254; the pieces are one record of 1 byte to 1 MiB, and the caller's again afterwards. */
+  write(kind: number, ...pieces: readonly Uint8Array[]): void {
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (kind < 0 || kind >= endKind || length === 0 || length > recordMaxBytes) {
+      throw new RangeError(`a record of kind ${kind} with ${length} bytes`);
     }
-    this.#seal(kind, bytes);
+    this.#seal(kind, length, pieces);
   }
 
   /** The last record; then all of it is on the disk. Answers with the size of the file. */
   finish(): { readonly bytes: number } {
     const count = Buffer.alloc(8);
     count.writeBigUInt64BE(BigInt(this.#records));
-    this.#seal(endKind, count);
+    this.#seal(endKind, count.length, [count]);
     this.#flush();
     this.#key.fill(0);
     fsyncSync(this.#fd);
     return { bytes: this.#written };
   }
 
-  #seal(kind: number, bytes: Uint8Array): void {
+  #seal(kind: number, length: number, pieces: readonly Uint8Array[]): void {
     const cipher = createCipheriv('aes-256-gcm', this.#key, nonce(this.#records));
     const head = Buffer.alloc(recordHeadBytes);
-    head.writeUInt32BE(bytes.length);
+    head.writeUInt32BE(length);
     head.writeUInt8(kind, 4);
     cipher.setAAD(head);
     this.#append(head);
-    this.#append(cipher.update(bytes));
+    for (const piece of pieces) this.#append(cipher.update(piece));
     cipher.final();
     this.#append(cipher.getAuthTag());
     this.#records++;
+    if (this.#waitingBytes >= outputBytes) this.#flush();
   }
 
   #append(bytes: Buffer): void {
-    if (this.#used + bytes.length > this.#output.length) this.#flush();
-    bytes.copy(this.#output, this.#used);
-    this.#used += bytes.length;
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
   }
 
   #flush(): void {
-    for (let at = 0; at < this.#used;) at += writeSync(this.#fd, this.#output, at, this.#used - at, this.#written + at);
-    this.#written += this.#used;
-    this.#used = 0;
+    const from = this.#written;
+    while (this.#waiting.length > 0) {
+      const count = writevSync(this.#fd, this.#waiting, this.#written);
+      this.#written += count;
+      this.#waiting = remaining(this.#waiting, count);
+    }
+    this.#waitingBytes = 0;
+    // The disk works while the next records are made; `finish` waits for it.
+    startWriting(this.#fd, from, this.#written - from);
   }
+}
+
+/** What is left of `buffers` after their first `count` bytes. */
+function remaining(buffers: readonly Buffer[], count: number): Buffer[] {
+  const left: Buffer[] = [];
+  let skip = count;
+  for (const buffer of buffers) {
+    if (skip < buffer.length) left.push(buffer.subarray(skip));
+    skip = Math.max(0, skip - buffer.length);
+  }
+  return left;
 }
 
 /** One record, opened. `bytes` are valid until the next is asked for. */

@@ -22,7 +22,7 @@ function mib(bytes: number): string {
 }
 
 function script(name: string): string[] {
-  return ['--conditions=source', fileURLToPath(new URL(name, import.meta.url))];
+  return ['--conditions=bulkhead-source', fileURLToPath(new URL(name, import.meta.url))];
 }
 
 test(`${cases} spoiled sessions end in a typed way, and cost the host nothing`, async (context) => {

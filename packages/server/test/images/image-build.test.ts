@@ -135,7 +135,7 @@ async function startBuilder(cacheDir: string, how: string, sign: string) {
     const image = await buildImage({ cacheDir: ${JSON.stringify(cacheDir)}, mmdebstrap: ${JSON.stringify(fake)}, minFreeBytes: 0,
       onProgress: ({ stage }) => console.log(stage) });
     console.log('built', image.digest);`;
-  const child = spawn(process.execPath, ['--conditions=source', '--input-type=module', '-e', code], {
+  const child = spawn(process.execPath, ['--conditions=bulkhead-source', '--input-type=module', '-e', code], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, BULKHEAD_FAKE: how },
   });

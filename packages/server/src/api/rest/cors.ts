@@ -8,8 +8,9 @@ export interface CorsOptions {
   readonly origins: readonly string[];
 }
 
-const askedHeaders = 'authorization, content-type, accept, idempotency-key, if-match, last-event-id, x-request-id';
-const shownHeaders = 'etag, retry-after, x-request-id';
+const askedHeaders =
+  'authorization, content-type, accept, idempotency-key, if-match, last-event-id, x-request-id, mcp-session-id, mcp-protocol-version';
+const shownHeaders = 'etag, retry-after, x-request-id, mcp-session-id';
 const preflightSeconds = 600;
 
 export function allowOrigins(app: FastifyInstance, { origins }: CorsOptions): void {

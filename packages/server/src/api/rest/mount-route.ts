@@ -94,7 +94,8 @@ async function sendElsewhere(
   return true;
 }
 
-function limitBodyTime(request: FastifyRequest, reply: FastifyReply): void {
+/** Of a request that is read whole before it is answered. */
+export function limitBodyTime(request: FastifyRequest, reply: FastifyReply): void {
   const timer = setTimeout(() => {
     if (request.raw.complete || reply.sent) return;
     void reply.header('connection', 'close').send(
@@ -105,6 +106,7 @@ function limitBodyTime(request: FastifyRequest, reply: FastifyReply): void {
   }, bodyTimeoutMs);
   request.raw.once('close', () => clearTimeout(timer));
   request.raw.once('end', () => clearTimeout(timer));
+  reply.raw.once('close', () => clearTimeout(timer));
 }
 
 function makeCall(route: TableRoute, request: FastifyRequest, reply: FastifyReply, { service }: RouteContext): Call {

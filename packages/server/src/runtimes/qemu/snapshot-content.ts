@@ -183,7 +183,7 @@ class PageWriter {
   #flush(): void {
     if (this.#packedPages === 0) return;
     const data = this.#packed.subarray(0, this.#packedPages * pageBytes);
-    this.#writer.write(kinds.pages, Buffer.concat([encodeRuns(this.#runs), data]));
+    this.#writer.write(kinds.pages, encodeRuns(this.#runs), data);
     this.#packedPages = 0;
     this.#runs = [];
   }

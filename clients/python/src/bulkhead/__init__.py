@@ -1,0 +1,113 @@
+"""Client of Bulkhead: sessions that run code nobody has reviewed, each in a machine of its own.
+
+``Bulkhead`` does one thing after the other, ``AsyncBulkhead`` the same on asyncio or trio::
+
+    with Bulkhead("http://127.0.0.1:7070", api_key) as client, client.sessions.create() as session:
+        print(session.run("6 * 7").text)
+"""
+
+from ._async.client import AsyncBulkhead
+from ._async.session import AsyncSession
+from ._async.streams import AsyncCommandStream, AsyncStream, AsyncTurnStream
+from ._errors import BulkheadError
+from ._events import (
+    CommandEndEvent,
+    CommandEvent,
+    CommandText,
+    EndEvent,
+    ExceptionEvent,
+    ResultEvent,
+    TextEvent,
+    TruncatedEvent,
+    TurnEvent,
+    UnknownEvent,
+)
+from ._models import (
+    Caller,
+    Checkpoint,
+    CommandResult,
+    Context,
+    ErrorInfo,
+    ExposedPort,
+    FileEntry,
+    FileList,
+    FileStat,
+    GuestException,
+    Health,
+    IssuedKey,
+    Key,
+    Limits,
+    Port,
+    ProcessState,
+    Quotas,
+    Readiness,
+    Runtime,
+    SessionInfo,
+    Template,
+    Tenant,
+    TimeLimits,
+    TracebackFrame,
+)
+from ._protocol import ERROR_CATALOGUE, ErrorEntry
+from ._protocol import VERSION as __version__
+from ._results import ResultImage, ResultTable, Turn, TurnResult
+from ._retry import RetryPolicy
+from ._sync.client import Bulkhead
+from ._sync.session import Session
+from ._sync.streams import CommandStream, Stream, TurnStream
+
+__all__ = [
+    "ERROR_CATALOGUE",
+    "AsyncBulkhead",
+    "AsyncCommandStream",
+    "AsyncSession",
+    "AsyncStream",
+    "AsyncTurnStream",
+    "Bulkhead",
+    "BulkheadError",
+    "Caller",
+    "Checkpoint",
+    "CommandEndEvent",
+    "CommandEvent",
+    "CommandResult",
+    "CommandStream",
+    "CommandText",
+    "Context",
+    "EndEvent",
+    "ErrorEntry",
+    "ErrorInfo",
+    "ExceptionEvent",
+    "ExposedPort",
+    "FileEntry",
+    "FileList",
+    "FileStat",
+    "GuestException",
+    "Health",
+    "IssuedKey",
+    "Key",
+    "Limits",
+    "Port",
+    "ProcessState",
+    "Quotas",
+    "Readiness",
+    "ResultEvent",
+    "ResultImage",
+    "ResultTable",
+    "RetryPolicy",
+    "Runtime",
+    "Session",
+    "SessionInfo",
+    "Stream",
+    "Template",
+    "Tenant",
+    "TextEvent",
+    "TimeLimits",
+    "TracebackFrame",
+    "TruncatedEvent",
+    "Turn",
+    "TurnEvent",
+    "TurnResult",
+    "TurnStream",
+    "UnknownEvent",
+    "__version__",
+]

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TypeVar
+
+from .. import _bodies
+from .._bodies import Seconds
+from .._errors import BulkheadError
+from .._models import Context, ContextList, ForkedSessions, SessionInfo
+from .._protocol import Language, SessionState
+from .._results import Turn, TurnResult
+from .._streams import cancel_turn
+from .checkpoints import AsyncCheckpoints
+from .commands import AsyncCommands
+from .driver import AsyncDriver
+from .files import AsyncFiles
+from .ports import AsyncPorts
+from .streams import AsyncStream, AsyncTurnStream
+
+Self = TypeVar("Self", bound="AsyncSession")
+
+
+class AsyncSession:
+    """A session: a machine that keeps variables, files and processes from turn to turn. ``async with`` terminates it at the end of its block."""
+
+    def __init__(self, driver: AsyncDriver, info: SessionInfo) -> None:
+        self._driver = driver
+        self._params = {"session": info.id}
+        self.id = info.id
+        #: As the server last told of it.
+        self.info = info
+        self.files = AsyncFiles(driver, info.id)
+        self.commands = AsyncCommands(driver, info.id)
+        self.ports = AsyncPorts(driver, info.id)
+        self.checkpoints = AsyncCheckpoints(driver, info.id, self._learn)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.info.state}>"
+
+    @property
+    def state(self) -> SessionState:
+        return self.info.state
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.info.labels
+
+    # -- turns ----------------------------------------------------------------------------------------------------
+
+    async def run(
+        self,
+        code: str,
+        *,
+        language: Language | None = None,
+        context: str | None = None,
+        timeout: Seconds | None = None,
+        idempotency_key: str | None = None,
+    ) -> TurnResult:
+        """Runs code to its end; a session that sleeps is woken. What the code did wrong is in the result; ``check`` makes an error of it.
+
+        Whoever interrupts this (Ctrl-C, a cancelled task) stops the code.
+        """
+        stream = await self.stream(
+            code, language=language, context=context, timeout=timeout, idempotency_key=idempotency_key
+        )
+        try:
+            return await stream.result()
+        except Exception:
+            raise
+        except BaseException:
+            await self._driver.finish(cancel_turn(self._driver.core, self.id, stream.turn_id))
+            raise
+
+    async def stream(
+        self,
+        code: str,
+        *,
+        language: Language | None = None,
+        context: str | None = None,
+        timeout: Seconds | None = None,
+        idempotency_key: str | None = None,
+    ) -> AsyncTurnStream:
+        """Starts code, and tells of it while it runs. Leaving the loop leaves the code alone; ``cancel`` stops it."""
+        flow = self._driver.core.call(
+            "startTurn",
+            Turn,
+            params=self._params,
+            body=_bodies.start_turn(code, language, context, timeout),
+            idempotency_key=idempotency_key,
+        )
+        return self.follow((await self._driver.run(flow)).id)
+
+    def follow(self, turn: str, *, after: int = 0) -> AsyncTurnStream:
+        """The events of a turn that was started elsewhere, or before: from the first, or after ``after``."""
+        return AsyncTurnStream(self._driver, self.id, turn, after)
+
+    def turns(self, *, limit: int | None = None) -> AsyncStream[Turn]:
+        """Its turns, oldest first, without their results. ``limit`` is of a page."""
+        query = _bodies.given(limit=limit)
+        return AsyncStream(self._driver, self._driver.core.items("listTurns", Turn, self._params, query))
+
+    async def turn(self, turn: str) -> Turn:
+        return await self._driver.run(self._driver.core.call("getTurn", Turn, params={**self._params, "turn": turn}))
+
+    async def contexts(self) -> tuple[Context, ...]:
+        """Its interpreters, when it is awake."""
+        return (await self._driver.run(self._driver.core.call("listContexts", ContextList, params=self._params))).items
+
+    async def restart_context(self, language: Language, *, context: str | None = None) -> None:
+        """Ends an interpreter; the next turn starts a new one. Files are kept."""
+        body = _bodies.given(language=language, context=context)
+        await self._driver.run(self._driver.core.call("restartContext", type(None), params=self._params, body=body))
+
+    # -- its life -------------------------------------------------------------------------------------------------
+
+    async def refresh(self) -> SessionInfo:
+        return self._learn(
+            await self._driver.run(self._driver.core.call("getSession", SessionInfo, params=self._params))
+        )
+
+    async def suspend(self) -> SessionInfo:
+        """Puts it to sleep: it takes neither memory nor processor time. The next turn wakes it."""
+        flow = self._driver.core.call("suspendSession", SessionInfo, params=self._params)
+        return self._learn(await self._driver.run(flow))
+
+    async def resume(self) -> SessionInfo:
+        flow = self._driver.core.call("resumeSession", SessionInfo, params=self._params)
+        return self._learn(await self._driver.run(flow))
+
+    async def fork(self, *, count: int = 1, idempotency_key: str | None = None) -> list[AsyncSession]:
+        """New sessions that begin as copies of it: all of them, or none."""
+        flow = self._driver.core.call(
+            "forkSession",
+            ForkedSessions,
+            params=self._params,
+            body={"count": count},
+            idempotency_key=idempotency_key,
+        )
+        return [AsyncSession(self._driver, info) for info in (await self._driver.run(flow)).sessions]
+
+    async def set_labels(self, labels: Mapping[str, str], *, if_unchanged: bool = False) -> SessionInfo:
+        """Replaces its labels. With ``if_unchanged``, only when nobody else has changed it since ``info`` was read: raises ``precondition_failed``."""
+        flow = self._driver.core.call(
+            "updateSession",
+            SessionInfo,
+            params=self._params,
+            body={"labels": dict(labels)},
+            if_match=self.info.version if if_unchanged else None,
+        )
+        return self._learn(await self._driver.run(flow))
+
+    async def terminate(self) -> SessionInfo:
+        """Ends it, in any state; idempotent. Answers when nothing of its machine is left."""
+        flow = self._driver.core.call("terminateSession", SessionInfo, params=self._params)
+        return self._learn(await self._driver.finish(flow))
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.terminate()
+        except BulkheadError as failure:
+            # Already gone is gone.
+            if failure.code == "not_found":
+                return
+            if error is None:
+                raise
+            # What went wrong first is what is told; Python 3.10 cannot add to it.
+            if hasattr(error, "add_note"):
+                error.add_note(f"The session {self.id} could not be terminated: {failure}")
+
+    def _learn(self, info: SessionInfo) -> SessionInfo:
+        # Answers may pass each other on the way.
+        if info.version >= self.info.version:
+            self.info = info
+        return info

@@ -1,0 +1,40 @@
+// The server that commands talk to, when there is one.
+
+import { z } from 'zod';
+
+export interface ClientConfig {
+  readonly url: string | undefined;
+  /** A secret. */
+  readonly apiKey: string | undefined;
+}
+
+const local = ['localhost', '127.0.0.1', '[::1]'];
+
+export const clientEnvironment = {
+  BULKHEAD_URL: z
+    .url({ protocol: /^https?$/, message: 'expected https://…, or http:// and a loopback address' })
+    .refine((text) => URL.canParse(text) && isFit(new URL(text)), {
+      message: 'expected https://…, or http:// and a loopback address, without a path or a password',
+    })
+    .transform((text) => new URL(text).origin)
+    .optional(),
+  BULKHEAD_API_KEY: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,4096}$/, { message: 'expected a key as it was shown' })
+    .optional(),
+};
+
+export const clientEnvironmentHelp: Readonly<Record<keyof typeof clientEnvironment, string>> = {
+  BULKHEAD_URL: '`mcp`: the server to talk to (default: none, sessions of this host)',
+  BULKHEAD_API_KEY: '`mcp`: the key for that server',
+};
+
+export function toClientConfig(env: z.output<z.ZodObject<typeof clientEnvironment>>): ClientConfig {
+  return { url: env.BULKHEAD_URL, apiKey: env.BULKHEAD_API_KEY };
+}
+
+/** A key must not cross a network in the clear. */
+function isFit({ protocol, hostname, pathname, search, hash, username, password }: URL): boolean {
+  const isBare = pathname === '/' && search === '' && hash === '' && username === '' && password === '';
+  return isBare && (protocol === 'https:' || local.includes(hostname));
+}
