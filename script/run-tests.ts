@@ -145,7 +145,7 @@ async function runPart(part: Part, tally: Tally): Promise<void> {
 
 /** Image and template, where they are not there yet: once, not by every file that starts. What fails is told by the tests. */
 async function prepareMachines(): Promise<void> {
-  const child = spawn(process.execPath, ['--conditions=source', 'test/machine/prepare.ts'], {
+  const child = spawn(process.execPath, [...process.execArgv, 'test/machine/prepare.ts'], {
     stdio: 'inherit',
     timeout: machineLimits.testTimeoutMs,
     killSignal: 'SIGKILL',

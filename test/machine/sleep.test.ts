@@ -144,7 +144,7 @@ test('after kill -9 of the server what slept wakes, what ran is told to be lost,
   await new Promise((resolve) => setTimeout(resolve, 200));
   server.kill('SIGKILL');
   await once(server, 'exit');
-  await eventually('no machine of the dead server runs', () => processesWith(tenant).length === 0);
+  await eventually('no machine of the dead server runs', () => processesWith(`:${server.pid}-`).length === 0);
   open = await openBulkhead(config, { keep: true });
   const { sessions, keeping } = bulkhead();
   const lost = sessions.getSession(tenant, awake);

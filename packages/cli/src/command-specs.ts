@@ -224,7 +224,7 @@ Exit code 1 when sessions cannot run here.`,
   },
   {
     name: 'bench',
-    usage: 'bench launch|create|turn|keep|density|suspend|resume|fork|sleep [OPTION]...',
+    usage: 'bench launch|create|turn|keep|density|suspend|resume|fork|sleep|http [OPTION]...',
     summary: 'measure this host, beside what you would pick instead',
     description: `Each number says what its clock measured, from where to where. Ratios to the baselines of the same run are what travels to
 other machines.`,
@@ -232,6 +232,7 @@ other machines.`,
     examples: [
       ['bulkhead bench launch -n 50', 'from the call to a confirmed, unique machine'],
       ['bulkhead bench turn -n 200 --json', 'what a turn costs on top of its own work'],
+      ['bulkhead bench http -n 50', 'the same over HTTP, and files both ways'],
       ['bulkhead bench density -n 40', 'what an idle session keeps in memory'],
       ['bulkhead bench resume -n 30', 'from asleep on the disk to a result, by how much was touched'],
     ],

@@ -32,15 +32,23 @@ export async function bridge(options: BridgeOptions): Promise<void> {
   const local = new StdioServerTransport(stdin, stdout, { maxBufferSize: messageMaxBytes });
   const over = Promise.withResolvers<void>();
   const remote = new Remote(options, (message) => void local.send(message));
-  local.onmessage = (message) => void remote.send(message);
-  local.onclose = () => over.resolve();
-  local.onerror = (error) => options.onTrouble(error.message);
+  listen(local, {
+    onmessage: (message) => void remote.send(message),
+    onclose: () => over.resolve(),
+    onerror: (error) => options.onTrouble(error.message),
+  });
   signal.addEventListener('abort', () => over.resolve(), { once: true });
   stdin.once('end', () => void remote.answered(lastAnswersMs).then(() => over.resolve()));
   await local.start();
   if (!signal.aborted) await over.promise;
   await local.close();
   await remote.close();
+}
+
+type Listener = Partial<Pick<StdioServerTransport, 'onmessage' | 'onclose' | 'onerror'>>;
+
+function listen(transport: StdioServerTransport | StreamableHTTPClientTransport, listener: Listener): void {
+  Object.assign(transport, listener);
 }
 
 class Remote {
@@ -70,8 +78,10 @@ class Remote {
         maxRetries: 20,
       },
     });
-    transport.onmessage = (message) => this.#received(message);
-    transport.onerror = (error) => onTrouble(error.message);
+    listen(transport, {
+      onmessage: (message) => this.#received(message),
+      onerror: (error) => onTrouble(error.message),
+    });
     return transport;
   }
 

@@ -1,13 +1,12 @@
 // `bulkhead mcp` as its clients start it: the official client over standard input and output, in front of sessions of this process and of a server.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import type { CallToolResult } from '@modelcontextprotocol/sdk/types.js';
 import { callCli, fakeEnvironment, makeFolder, nodeArguments, runCli } from './run-cli.ts';
+import { startServer } from './start-server.ts';
 
 interface Started extends AsyncDisposable {
   readonly client: Client;
@@ -43,9 +42,9 @@ test('a client gets tools, a figure, and variables that live on', async () => {
   await using started = await start(folder.path);
   const { client } = started;
   const { tools } = await client.listTools();
-  const names = tools.map(({ name }) => name);
-  assert.ok(names.includes('run_code') && names.includes('fork_session'));
-  assert.equal(names.includes('suspend_session'), false, 'nothing is kept: sessions cannot sleep');
+  const names = new Set(tools.map(({ name }) => name));
+  assert.ok(names.has('run_code') && names.has('fork_session'));
+  assert.equal(names.has('suspend_session'), false, 'nothing is kept: sessions cannot sleep');
   await call(client, 'run_code', { code: 'x = 41' });
   assert.equal(member(await call(client, 'run_code', { code: 'print(x + 1)' }), 'stdout'), '42\n');
   const figure = await call(client, 'run_code', { code: 'fake.figure()' });
@@ -121,41 +120,6 @@ test('it explains itself', async () => {
   const { stdout } = await callCli(['mcp', '--help']);
   assert.match(stdout, /bulkhead mcp/);
 });
-
-interface Server extends AsyncDisposable {
-  readonly url: string;
-  readonly key: string;
-}
-
-/** `bulkhead serve` on a port that is free, and its first key. */
-async function startServer(home: string, port = '0'): Promise<Server> {
-  const child = spawn(process.execPath, [...nodeArguments, 'serve', '--json', '--quiet', '--port', port], {
-    cwd: home,
-    env: { ...fakeEnvironment(home), BULKHEAD_LOG_LEVEL: 'silent', BULKHEAD_DRAIN_SECONDS: '1' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let stderr = '';
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  const ended = new Promise<void>((resolve) => void child.once('close', resolve));
-  let url: string | undefined;
-  let key = '';
-  for await (const line of createInterface({ input: child.stdout })) {
-    const event = JSON.parse(line) as { event: string; url?: string; secret?: string };
-    if (event.event === 'first_key') key = event.secret ?? '';
-    if (event.event === 'listening') url = event.url;
-    if (event.event === 'ready') break;
-  }
-  assert.ok(url !== undefined, `the server listens: ${stderr}`);
-  child.stdout.resume();
-  return {
-    url,
-    key,
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGTERM');
-      await ended;
-    },
-  };
-}
 
 test('in front of a server, messages go through; a wrong key is told; a server that was started anew is found again', async () => {
   await using folder = await makeFolder();

@@ -65,7 +65,13 @@ export {
 } from './route.ts';
 export { type Operation, type Routes, routeList, routes } from './routes.ts';
 export { type Labels, type Problem, labelKeySchema, labelsSchema, problemSchema } from './schemas/common.ts';
-export { type CommandEvent, type CommandResult, terminalControlSchema, terminalEndSchema } from './schemas/guest.ts';
+export {
+  type CommandEvent,
+  type CommandResult,
+  type PortResource,
+  terminalControlSchema,
+  terminalEndSchema,
+} from './schemas/guest.ts';
 export { type CheckpointResource, type SessionResource } from './schemas/sessions.ts';
 export { type IssuedKey, type KeyResource, type Quotas, type TenantResource, tenantName } from './schemas/tenants.ts';
 export { type TurnResource } from './schemas/turns.ts';

@@ -53,6 +53,11 @@ export const limits = {
   portsMaxCount: 32,
   /** Connections to the servers in one session; the rest of the channel's streams are for turns, commands and transfers. */
   portConnectionsMaxCount: 32,
+  /** One message of a terminal's client: what is typed or pasted at once. */
+  terminalMessageMaxBytes: 1_048_576,
+  /** A terminal's client that has said nothing for so long, though it is asked, has gone. */
+  terminalSilenceMs: 60_000,
+  terminalTokenMs: 60_000,
   /** Without a byte either way on a connection to a port; then it is closed. */
   portIdleMs: 600_000,
   /** Headers that a server in a session answers with. */

@@ -3,17 +3,23 @@
 
 import { BulkheadError } from '@bulkhead/protocol';
 import type { FastifyInstance } from 'fastify';
+import { Attachments } from './api/attachments.ts';
+import { CallerPorts } from './api/caller-ports.ts';
 import { CallerSessions } from './api/caller-sessions.ts';
 import { Connections } from './api/connections.ts';
 import { mountMcp } from './api/mcp/register-mcp.ts';
+import { portAddresses } from './api/ports/port-addresses.ts';
+import { PortProxy } from './api/ports/port-proxy.ts';
 import { type Mount, createServer } from './api/rest/create-server.ts';
 import { followTls, readTls } from './api/rest/tls.ts';
 import type { RuntimeFacts, Service, TemplateFacts } from './api/service.ts';
+import { TerminalTokens } from './api/terminal-tokens.ts';
 import type { Config } from './config/config.ts';
 import { listImages } from './images/image-store.ts';
 import type { Keeping } from './keep-sessions.ts';
 import { errnoOf } from './lib/errno.ts';
 import { systemClock } from './lib/clock.ts';
+import { ExposedPorts } from './ports/exposed-ports.ts';
 import { Preparation } from './preparation.ts';
 import type { Tenancy } from './open-tenancy.ts';
 import type { Runtime, RuntimeCapabilities } from './runtimes/runtime.ts';
@@ -61,6 +67,8 @@ export interface RunningServer extends AsyncDisposable {
 
 /** What is answered while it stops has this long to arrive. */
 const lastAnswersMs = 1000;
+/** A terminal that is told to end has this long. */
+const detachMs = 5000;
 
 /** Errors: `config_invalid` when it cannot listen there; those of `open`. */
 export async function serve(config: Config, open: OpenServed, options: ServeOptions): Promise<RunningServer> {
@@ -70,21 +78,39 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
   const served = opening.use(await open({ keep: true, onTransition: (_before, after) => running.show(after) }));
   const { sessions, keeping, tenancy } = served;
   if (keeping === undefined || tenancy === undefined) throw new TypeError('the service keeps what it does');
-  const { tls: files, peerUrl, logLevel, trustProxy, corsOrigins, host, port, drainMs } = config.server;
+  const {
+    tls: files,
+    peerUrl,
+    logLevel,
+    trustProxy,
+    corsOrigins,
+    host,
+    port,
+    drainMs,
+    portsUrl,
+    publicUrl,
+  } = config.server;
   const tls = files === undefined ? undefined : await readTls(files);
   const first = await tenancy.ensureFirstTenant();
   const preparation = opening.use(
     new Preparation({ runtime: served.runtime, askStore: () => tenancy.tenants.list({ limit: 1 }), onProgress }),
   );
   const stopping = new AbortController();
+  const callerSessions = new CallerSessions({ sessions, stored: keeping.sessions, turns: keeping.turns });
+  const connections = new Connections();
+  const attachments = new Attachments();
+  const ports = opening.use(new ExposedPorts({ sessions }));
+  const addresses = portAddresses(config.server);
   const service: Service = {
     version,
-    sessions: new CallerSessions({ sessions, stored: keeping.sessions, turns: keeping.turns }),
+    sessions: callerSessions,
+    ports: new CallerPorts({ sessions: callerSessions, ports, addresses, terminals: new TerminalTokens() }),
+    attachments,
     access: tenancy.access,
     tenants: tenancy.tenants,
     keys: tenancy.keys,
     idempotency: tenancy.idempotency,
-    connections: new Connections(),
+    connections,
     runtimes: async () => served.runtimes.map(({ capabilities }) => factsOf(capabilities)),
     templates: () => templatesOf(config),
     readiness: () => preparation.readiness,
@@ -96,6 +122,12 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     ...(trustProxy.length === 0 ? {} : { trustProxy }),
     ...(corsOrigins.length === 0 ? {} : { cors: { origins: corsOrigins } }),
     mounts: mountsOf(config),
+    ports: new PortProxy({
+      ports,
+      addresses,
+      countConnection: (tenant) => connections.open(tenant),
+      stopping: attachments.closing,
+    }),
     checkAnswers,
   });
   const inFlight = new InFlight(app);
@@ -111,6 +143,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     app.server.closeIdleConnections();
     const ended = await running.none(drainMs, new AbortController().signal);
     if (!ended) app.log.warn({ turns: running.count }, 'turns are ended that were given time to end');
+    await attachments.close(detachMs);
     await sessions.close();
     stopping.abort();
     await inFlight.none(lastAnswersMs);

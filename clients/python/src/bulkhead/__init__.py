@@ -2,7 +2,7 @@
 
 ``Bulkhead`` does one thing after the other, ``AsyncBulkhead`` the same on asyncio or trio::
 
-    with Bulkhead("http://127.0.0.1:7070", api_key) as client, client.sessions.create() as session:
+    with Bulkhead("http://127.0.0.1:8420", api_key) as client, client.sessions.create() as session:
         print(session.run("6 * 7").text)
 """
 

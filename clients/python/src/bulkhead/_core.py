@@ -52,7 +52,7 @@ def check_url(url: str) -> str:
         raise BulkheadError(
             "invalid_request",
             "The URL of the server is not one.",
-            hint="Write it like https://bulkhead.example.com or http://127.0.0.1:7070.",
+            hint="Write it like https://bulkhead.example.com or http://127.0.0.1:8420.",
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise BulkheadError(

@@ -17,6 +17,7 @@ const benchmarks: Readonly<Record<string, number>> = {
   resume: 30,
   fork: 30,
   sleep: 300,
+  http: 50,
 };
 
 interface Percentiles {

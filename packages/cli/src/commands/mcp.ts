@@ -43,7 +43,12 @@ function streams({ stdin, stdout, interrupts }: CommandContext): {
 } {
   const writable = new Writable({
     decodeStrings: false,
-    write: (text: string, _encoding, done) => void stdout.write(text).then(() => done(), done),
+    write: (text: string, _encoding, done) => {
+      void (async () => {
+        await stdout.write(text);
+        done();
+      })();
+    },
   });
   return { stdin, stdout: writable, signal: interrupts.ended };
 }

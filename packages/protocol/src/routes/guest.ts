@@ -19,6 +19,7 @@ import {
   runCommandBody,
   startProcessBody,
   terminalQuery,
+  terminalTokenSchema,
 } from '../schemas/guest.ts';
 import { sessionParams } from '../schemas/sessions.ts';
 import { guestErrors } from './sessions.ts';
@@ -167,6 +168,18 @@ export const commandRoutes = {
     params: processParams,
     status: 204,
     errors: guestErrors,
+  },
+  createTerminalToken: {
+    method: 'POST',
+    path: '/v1/sessions/{session}/terminal/tokens',
+    summary:
+      'A token for a terminal, for browsers, which cannot send `Authorization` with a WebSocket: it goes beside `bulkhead.terminal.v1` into the list of subprotocols, as `bulkhead.token.{token}`. For one use, within a minute.',
+    tag: 'terminals',
+    scope: 'sessions:write',
+    params: sessionParams,
+    status: 201,
+    answer: terminalTokenSchema,
+    errors: ['not_found', 'session_ended', 'host_unavailable'],
   },
   openTerminal: {
     method: 'GET',

@@ -99,6 +99,12 @@ export const terminalQuery = z.strictObject({
     .exactOptional()
     .meta({ description: 'Run by bash in place of a login shell.' }),
 });
+export const terminalTokenSchema = z
+  .object({
+    token: z.string().meta({ description: 'Opens one terminal of this session, once.' }),
+    expiresAt: timeSchema,
+  })
+  .meta({ id: 'TerminalToken' });
 /** Text frames of a terminal's client; binary frames are what is typed. The server sends what is printed as binary frames. */
 export const terminalControlSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('resize'), columns: cells, rows: cells }),
@@ -119,8 +125,16 @@ export const exposePortBody = z
     expiresInSeconds: z.int().min(1).max(limits.portTokenMaxSeconds).default(limits.portTokenDefaultSeconds),
   })
   .meta({ id: 'ExposePort' });
-const port = { id: idSchema('port'), port: portNumber, path: z.string(), expiresAt: timeSchema };
+const port = {
+  id: idSchema('port'),
+  port: portNumber,
+  path: z
+    .string()
+    .meta({ description: 'Where it is: a path of this server, or an address where ports have their own.' }),
+  expiresAt: timeSchema,
+};
 export const portSchema = z.object(port).meta({ id: 'Port' });
+export type PortResource = z.infer<typeof portSchema>;
 export const exposedPort = z
   .object({ ...port, token: z.string().meta({ description: 'Shown this once.' }) })
   .meta({ id: 'ExposedPort' });

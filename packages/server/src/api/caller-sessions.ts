@@ -185,10 +185,15 @@ export class CallerSessions {
     await this.#sessions.deleteCheckpoint(caller.tenant, id, name);
   }
 
-  /** A turn that goes on whether or not anybody waits for it; a session that sleeps is woken. Errors: those of `Sessions.takeTurn`. */
+  /**
+   * A turn that goes on whether or not anybody waits for it, and is written down when this answers; a session that sleeps is woken.
+   * Errors: those of `Sessions.takeTurn`; `store_unavailable`.
+   */
   async startTurn(caller: Caller, id: SessionId, request: TurnRequest): Promise<Turn> {
     await this.#touch(caller, id);
-    return await this.#sessions.takeTurn(caller.tenant, id, request);
+    const turn = await this.#sessions.takeTurn(caller.tenant, id, request);
+    await turn.begun;
+    return turn;
   }
 
   /** Oldest first. Errors: `not_found`, `invalid_request`. */

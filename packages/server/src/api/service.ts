@@ -2,12 +2,17 @@
 
 import type { Accelerator, RuntimeName, Tier } from '@bulkhead/protocol';
 import type { Access, ApiKeys, Idempotency, Tenants } from '../tenants/tenancy.ts';
+import type { Attachments } from './attachments.ts';
 import type { CallerSessions } from './caller-sessions.ts';
+import type { CallerPorts } from './caller-ports.ts';
 import type { Connections } from './connections.ts';
 
 export interface Service {
   readonly version: string;
   readonly sessions: CallerSessions;
+  readonly ports: CallerPorts;
+  /** Who is at work in sessions beside turns. */
+  readonly attachments: Attachments;
   readonly access: Access;
   readonly tenants: Tenants;
   readonly keys: ApiKeys;

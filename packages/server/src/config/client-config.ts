@@ -8,7 +8,7 @@ export interface ClientConfig {
   readonly apiKey: string | undefined;
 }
 
-const local = ['localhost', '127.0.0.1', '[::1]'];
+const loopback: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]']);
 
 export const clientEnvironment = {
   BULKHEAD_URL: z
@@ -36,5 +36,5 @@ export function toClientConfig(env: z.output<z.ZodObject<typeof clientEnvironmen
 /** A key must not cross a network in the clear. */
 function isFit({ protocol, hostname, pathname, search, hash, username, password }: URL): boolean {
   const isBare = pathname === '/' && search === '' && hash === '' && username === '' && password === '';
-  return isBare && (protocol === 'https:' || local.includes(hostname));
+  return isBare && (protocol === 'https:' || loopback.has(hostname));
 }

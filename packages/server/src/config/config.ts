@@ -274,12 +274,12 @@ function toOidc(env: ParsedEnvironment): OidcConfig | undefined {
 }
 
 /** They may hold a password, or are one. */
-const secrets = ['DATABASE_URL', 'BULKHEAD_API_KEY', 'BULKHEAD_URL'];
+const secrets: ReadonlySet<string> = new Set(['DATABASE_URL', 'BULKHEAD_API_KEY', 'BULKHEAD_URL']);
 
 function describeIssue(issue: z.core.$ZodIssue, environment: Environment): string {
   // One of a list is told by the name of the list.
   const path = String(issue.path[0] ?? '');
-  const got = secrets.includes(path) ? 'a secret' : JSON.stringify(environment[path] ?? null);
+  const got = secrets.has(path) ? 'a secret' : JSON.stringify(environment[path] ?? null);
   if (issue.code === 'invalid_value') {
     return `${path}: not one of the allowed values (got ${got}, expected ${issue.values.map(String).join(', ')})`;
   }

@@ -19,6 +19,8 @@ export interface ServerConfig {
   readonly trustProxy: readonly string[];
   /** Names beside that of `publicUrl` that it is known under. */
   readonly hostNames: readonly string[];
+  /** Where ports of sessions are served, apart from the API; `{port}` in its host stands for a port. */
+  readonly portsUrl: string | undefined;
   /** Origins whose pages may ask from a browser. */
   readonly corsOrigins: readonly string[];
   /** How long turns that run may go on when the server stops. */
@@ -51,6 +53,17 @@ const baseUrl = z
     message: 'expected a scheme, a host and a port, without a path or a password',
   })
   .transform((text) => new URL(text).origin);
+/** With `{port}`, if at all, for the first label of the host. */
+const portsUrl = z
+  .string()
+  .refine(
+    (text) => {
+      const url = text.replace(/^(https?:\/\/)\{port\}\.(?=[^.])/, '$1prt-x.');
+      return /^https?:/.test(url) && URL.canParse(url) && isBare(new URL(url)) && !/[{}%]/.test(url);
+    },
+    { message: 'expected http(s)://host or http(s)://{port}.host, without a path' },
+  )
+  .transform((text) => text.replace(/\/$/, '').toLowerCase());
 const network = z.string().refine(
   (text) => {
     const [address = '', bits = '0', ...rest] = text.split('/');
@@ -76,6 +89,7 @@ export const serverEnvironment = {
   BULKHEAD_ALLOW_PLAIN_HTTP: flag.default(false),
   BULKHEAD_PUBLIC_URL: baseUrl.optional(),
   BULKHEAD_PEER_URL: baseUrl.optional(),
+  BULKHEAD_PORTS_URL: portsUrl.optional(),
   BULKHEAD_TRUST_PROXY: list(network).default([]),
   BULKHEAD_HOST_NAMES: list(hostName).default([]),
   BULKHEAD_CORS_ORIGINS: list(origin).default([]),
@@ -94,6 +108,8 @@ export const serverEnvironmentHelp: Readonly<Record<keyof typeof serverEnvironme
   BULKHEAD_PUBLIC_URL: '`serve`: where clients reach it, as https://bulkhead.example.com (default: where it listens)',
   BULKHEAD_PEER_URL:
     '`serve`: where the other servers on the same database reach this one (default: nowhere; its sessions are then served by it alone)',
+  BULKHEAD_PORTS_URL:
+    '`serve`: where ports of sessions are served: https://{port}.ports.example.net, a host for each (its DNS name and certificate have a wildcard), or https://ports.example.net, one host for all (default: below /p/ of the API, where pages are sandboxed)',
   BULKHEAD_TRUST_PROXY: '`serve`: addresses and networks whose `X-Forwarded-For` is believed (default: none)',
   BULKHEAD_HOST_NAMES:
     '`serve`: names of this server that MCP is asked under, beside localhost and that of BULKHEAD_PUBLIC_URL (default: none)',
@@ -110,6 +126,7 @@ export function toServerConfig(env: ServerEnvironment): ServerConfig {
     tls: certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile },
     publicUrl: env.BULKHEAD_PUBLIC_URL,
     peerUrl: env.BULKHEAD_PEER_URL,
+    portsUrl: env.BULKHEAD_PORTS_URL,
     trustProxy: env.BULKHEAD_TRUST_PROXY,
     hostNames: env.BULKHEAD_HOST_NAMES,
     corsOrigins: env.BULKHEAD_CORS_ORIGINS,
@@ -129,6 +146,12 @@ export function serverProblems(env: ServerEnvironment): readonly string[] {
   if (!isLoopback(host) && certFile === undefined && !env.BULKHEAD_ALLOW_PLAIN_HTTP) {
     problems.push(
       `BULKHEAD_HOST: keys would cross the network in the clear (got ${JSON.stringify(host)} without TLS, expected BULKHEAD_TLS_CERT and BULKHEAD_TLS_KEY, a loopback address, or BULKHEAD_ALLOW_PLAIN_HTTP=1 where a proxy in front has TLS)`,
+    );
+  }
+  const { BULKHEAD_PORTS_URL: ports, BULKHEAD_PUBLIC_URL: api } = env;
+  if (ports !== undefined && ports === api) {
+    problems.push(
+      `BULKHEAD_PORTS_URL: what sessions serve could speak for the API's own pages there (got ${JSON.stringify(ports)}, expected another host than that of BULKHEAD_PUBLIC_URL)`,
     );
   }
   return problems;

@@ -4,12 +4,11 @@
 // A file is `<tenant>.<day>.<host>.key`: a host makes only keys of its own, and reads those of the others where they share the directory.
 
 import { randomBytes } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TenantId, parseId } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
 import { destroySecret, readSecret, writeSecret } from '../lib/key-file.ts';
-import { isOwnerAlive } from '../lib/owner.ts';
 import { type KeyEncryption, keyUnavailable } from '../snapshots/key-encryption.ts';
 import { type SealedFor, openText, sealText } from './sealed-text.ts';
 
@@ -33,6 +32,7 @@ const wrappedMaxBytes = 16_384;
 /** Keys that are open at once; more are unwrapped again when they are needed. */
 const openMaxCount = 1000;
 const dayMs = 86_400_000;
+const temporaryPattern = /^\.\d+-\d+\.[0-9a-f]{16}$/;
 const namePattern = /^(\d{4}-\d{2}-\d{2})\.([0-9A-Za-z-]{1,64})$/;
 
 export class DayKeys {
@@ -71,7 +71,7 @@ export class DayKeys {
     for (const file of files) {
       const key = parseFile(file);
       if (key !== undefined) found.push(key);
-      else if (file.startsWith('.') && !isOwnerAlive(file.slice(1))) await rm(join(directory, file), { force: true });
+      else if (temporaryPattern.test(file)) await this.#removeOld(join(directory, file));
     }
     const there = new Set(found.map(({ tenant, name }) => `${tenant}.${name}`));
     for (const id of this.#open.keys()) if (!there.has(id)) this.#forget(id);
@@ -82,6 +82,12 @@ export class DayKeys {
   async destroy({ tenant, name }: Pick<DayKey, 'tenant' | 'name'>): Promise<void> {
     this.#forget(`${tenant}.${name}`);
     await destroySecret(this.#path(tenant, name));
+  }
+
+  /** A writer on another host, if it lives, is done by then. */
+  async #removeOld(path: string): Promise<void> {
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined && found.mtimeMs + dayMs < this.#options.clock.unixMs()) await rm(path, { force: true });
   }
 
   #path(tenant: string, name: string): string {
@@ -117,7 +123,7 @@ export class DayKeys {
     return key;
   }
 
-  /** What is being sealed with it has its own copy. */
+  /** Whoever waits for it already goes on before it is overwritten; whoever comes later reads it anew. */
   #forget(id: string): void {
     const key = this.#open.get(id);
     this.#open.delete(id);

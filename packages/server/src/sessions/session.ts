@@ -187,6 +187,7 @@ export class Session {
     else {
       const intent = { id: turn.id, session: this.#record, request: checked };
       started = this.#keeping.durable().then(() => journal.startTurn(intent));
+      turn.begun = started;
       started.then(
         () => turn.start(),
         (error: unknown) => turn.fail(error),

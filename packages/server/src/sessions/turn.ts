@@ -30,6 +30,8 @@ export interface Turn {
   /** Never rejects: how a turn failed is in its `error`. */
   readonly result: Promise<TurnResult>;
   readonly ended: boolean;
+  /** When it is written down that it was begun: from here on it is known, whatever becomes of this process. Errors: `store_unavailable`; it does not run then. */
+  readonly begun: Promise<void>;
   readonly startedAtUnixMs: number;
   /** Null while it runs. */
   readonly endedAtUnixMs: number | null;
@@ -61,6 +63,7 @@ export class RunningTurn implements Turn {
   readonly id: TurnId = makeId('turn');
   readonly sessionId: SessionId;
   readonly result: Promise<TurnResult>;
+  begun: Promise<void> = Promise.resolve();
   readonly log: EventLog;
   readonly startedAtUnixMs: number;
   readonly #options: TurnOptions;

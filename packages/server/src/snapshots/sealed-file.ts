@@ -127,7 +127,7 @@ function remaining(buffers: readonly Buffer[], count: number): Buffer[] {
   return left;
 }
 
-/** One record, opened. `bytes` are valid until the next is asked for. */
+/** One record, opened. */
 export interface SealedRecord {
   readonly kind: number;
   readonly bytes: Buffer;

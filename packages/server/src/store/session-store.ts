@@ -169,14 +169,6 @@ export class SessionStore {
     return rows.map(toKept);
   }
 
-  /** Whether a tenant has sessions on any host. */
-  async hasAny(tenant: string): Promise<boolean> {
-    const found = await this.#database.transaction(tenant, (transaction) =>
-      transaction.selectFrom('sessions').select('id').where('tenant', '=', tenant).limit(1).executeTakeFirst(),
-    );
-    return found !== undefined;
-  }
-
   /** Removes a tenant's sessions on this host that have ended, with their turns. */
   async removeEnded(tenant: string): Promise<void> {
     await this.#database.transaction(tenant, (transaction) =>

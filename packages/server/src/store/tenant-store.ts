@@ -80,6 +80,33 @@ export class TenantStore {
     return rows.map(toTenantRow);
   }
 
+  /** At most so many of those that were deleted and have sessions on a host, or keys. */
+  async deletedWithRemains(host: string, limit: number): Promise<readonly TenantRow[]> {
+    const rows = await this.#database.transaction(everyTenant, (transaction) =>
+      transaction
+        .selectFrom('tenants')
+        .selectAll()
+        .where('deleted_at_unix_ms', 'is not', null)
+        .where((query) =>
+          query.or([
+            query.exists(
+              query
+                .selectFrom('sessions')
+                .select('sessions.id')
+                .whereRef('sessions.tenant', '=', 'tenants.id')
+                .where('sessions.host', '=', host),
+            ),
+            query.exists(
+              query.selectFrom('api_keys').select('api_keys.id').whereRef('api_keys.tenant', '=', 'tenants.id'),
+            ),
+          ]),
+        )
+        .limit(limit)
+        .execute(),
+    );
+    return rows.map(toTenantRow);
+  }
+
   /** What `change` makes of it. Undefined when there is none. Errors: `precondition_failed`, those of `change`. */
   async update(
     id: string,

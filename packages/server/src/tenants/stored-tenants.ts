@@ -107,19 +107,10 @@ export class StoredTenants implements Tenants {
   /** Removes what is left on this host of the tenants that were deleted, here or through another server. Answers how many had anything. */
   async removeDeleted(): Promise<number> {
     const { store } = this.#options;
-    let removed = 0;
-    for (let after: { readonly unixMs: number; readonly id: string } | undefined; ;) {
-      const place = after === undefined ? {} : { after };
-      const rows = await store.tenants.page({ ...place, limit: tenantsAtOnce, deleted: true });
-      for (const { id, deletedAtUnixMs } of rows.map(ofRow)) {
-        if (deletedAtUnixMs === null) continue;
-        if (await store.sessions.hasAny(id)) removed += 1;
-        await this.#remove(id);
-      }
-      const last = rows.at(-1);
-      if (last === undefined || rows.length < tenantsAtOnce) return removed;
-      after = { unixMs: last.createdAtUnixMs, id: last.id };
-    }
+    // What cannot be removed would be found again and again: the next look is for it.
+    const rows = await store.tenants.deletedWithRemains(store.host, tenantsAtOnce);
+    for (const { id } of rows.map(ofRow)) await this.#remove(id);
+    return rows.length;
   }
 
   /** The machines first, the keys next: from there on nothing of it can be read, whatever happens to the rows. */

@@ -382,6 +382,23 @@ test('a client that lost its stream gets what it missed, and the code ran once',
   assert.equal(unknown.status, 400);
 });
 
+test('a stream that was cut can be opened again at once; a second one beside it cannot', async () => {
+  await using mcp = await openMcp();
+  const key = mcp.issueKey();
+  const session = await begin(mcp, key);
+  const listen = (signal: AbortSignal): Promise<Response> =>
+    send(mcp, { method: 'GET', key, session, headers: { accept: 'text/event-stream' }, signal });
+  for (let round = 0; round < 3; round += 1) {
+    const stop = new AbortController();
+    let stream: Response | undefined;
+    await eventually('the stream is open', async () => (stream = await listen(stop.signal)).status === 200, 2000);
+    const second = await listen(AbortSignal.timeout(2000));
+    assert.equal(second.status, 409);
+    stop.abort();
+    await stream?.text().catch(() => undefined);
+  }
+});
+
 test('many clients at once each see their own', async () => {
   await using mcp = await openMcp();
   const clients = await Promise.all(Array.from({ length: 24 }, () => mcp.connect(mcp.issueKey())));

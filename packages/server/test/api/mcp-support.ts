@@ -102,7 +102,10 @@ export function clientTransport(url: URL, key: string): Parameters<Client['conne
 }
 
 /** Nothing of MCP asks for these. */
-function notNeeded(): Pick<Service, 'tenants' | 'keys' | 'idempotency' | 'runtimes' | 'templates'> {
+function notNeeded(): Pick<
+  Service,
+  'tenants' | 'keys' | 'idempotency' | 'runtimes' | 'templates' | 'ports' | 'attachments'
+> {
   const never = (): never => {
     throw new Error('not needed');
   };

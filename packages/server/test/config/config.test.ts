@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { BulkheadError } from '@bulkhead/protocol';
-import { loadConfig } from '../../src/config/config.ts';
+import { type Environment, loadConfig } from '../../src/config/config.ts';
 
 describe('the configuration', () => {
   it('has defaults for everything', () => {
@@ -94,3 +94,52 @@ describe('the configuration', () => {
     }
   });
 });
+
+it('a provider is configured with all that it needs, over a connection that proves who it is, or not at all', () => {
+  const home = { HOME: '/home/x' };
+  const provider = {
+    BULKHEAD_OIDC_ISSUER: 'https://id.example',
+    BULKHEAD_OIDC_AUDIENCE: 'bulkhead',
+    BULKHEAD_OIDC_JWKS_URL: 'https://id.example/keys',
+  };
+  assert.equal(loadConfig(home).oidc, undefined);
+  assert.equal(loadConfig({ ...home, ...provider }).oidc?.subjectClaim, 'sub');
+  for (const name of Object.keys(provider)) {
+    const problems = problemsOf({ ...home, ...provider, [name]: '' });
+    assert.ok(problems.length === 1 && problems[0]?.startsWith(`${name}: not set`), name);
+  }
+  const open = { ...home, ...provider, BULKHEAD_OIDC_JWKS_URL: 'http://id.example/keys' };
+  assert.match(problemsOf(open).join(), /^BULKHEAD_OIDC_JWKS_URL: not valid/);
+  assert.equal(loadConfig({ ...open, BULKHEAD_OIDC_JWKS_URL: 'http://127.0.0.1:9/keys' }).oidc?.audience, 'bulkhead');
+});
+
+it('quotas and retention have bounds', () => {
+  const home = { HOME: '/home/x' };
+  const set = {
+    BULKHEAD_QUOTA_SESSIONS: 'unlimited',
+    BULKHEAD_QUOTA_MACHINES: '0',
+    BULKHEAD_TURN_RETENTION_DAYS: '3650',
+  };
+  const { quotas, retentionDays } = loadConfig({ ...home, ...set });
+  assert.deepEqual([quotas.sessions, quotas.machines, retentionDays], [1_000_000_000, 0, 3650]);
+  for (const [name, value] of [
+    ['BULKHEAD_QUOTA_SESSIONS', '-1'],
+    ['BULKHEAD_QUOTA_DISK_MIB', '1e3'],
+    ['BULKHEAD_TURN_RETENTION_DAYS', '0'],
+    ['BULKHEAD_TURN_RETENTION_DAYS', '3651'],
+    ['BULKHEAD_OIDC_CLOCK_TOLERANCE_SECONDS', '1000'],
+  ] as const) {
+    assert.equal(problemsOf({ ...home, [name]: value }).length, 1, `${name}=${value}`);
+  }
+});
+
+function problemsOf(environment: Environment): readonly string[] {
+  try {
+    loadConfig(environment);
+    return [];
+  } catch (error) {
+    assert.ok(BulkheadError.is(error, 'config_invalid'));
+    const { problems } = error.details as { readonly problems: readonly string[] };
+    return problems;
+  }
+}

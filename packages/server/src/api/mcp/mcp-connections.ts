@@ -97,7 +97,9 @@ export class McpConnections implements AsyncDisposable {
   /** It is gone at once; what it had is being ended. */
   close(connection: McpConnection): void {
     if (!this.#connections.delete(connection.id)) return;
-    const closing = connection[Symbol.asyncDispose]().finally(() => this.#closing.delete(closing));
+    const closing = connection[Symbol.asyncDispose]()
+      .catch((error: unknown) => this.#options.onFailure?.(error))
+      .finally(() => this.#closing.delete(closing));
     this.#closing.add(closing);
   }
 
@@ -114,16 +116,21 @@ function isSame(one: Caller, other: Caller): boolean {
   return one.tenant === other.tenant && one.subject === other.subject && one.key === other.key;
 }
 
-async function* beginning(content: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
-  yield Buffer.from(': open\n\n');
-  yield* content;
-}
-
-/** A stream says something at once: until then its client does not even see that it is open. */
+/** A stream says something at once: until then its client does not even see that it is open. Whoever goes away is known to have gone at once, too. */
 function begun(response: Response): Response {
   const { body, status, headers } = response;
   if (body === null || headers.get('content-type') !== 'text/event-stream') return response;
-  return new Response(ReadableStream.from(beginning(body)), { status, headers });
+  const reader = body.getReader();
+  const stream = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(Buffer.from(': open\n\n')),
+    pull: async (controller) => {
+      const { done, value } = await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: async (reason) => await reader.cancel(reason),
+  });
+  return new Response(stream, { status, headers });
 }
 
 export class McpConnection implements AsyncDisposable {

@@ -1,6 +1,6 @@
 // One client's server: the protocol's requests on one side, tools and resources on the other. It knows nothing of how messages arrive.
 
-import { type Scope } from '@bulkhead/protocol';
+import { BulkheadError } from '@bulkhead/protocol';
 import { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js';
 import {
@@ -15,7 +15,6 @@ import {
   type ServerNotification,
   type ServerRequest,
 } from '@modelcontextprotocol/sdk/types.js';
-import { BulkheadError } from '@bulkhead/protocol';
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import { type Caller, checkScope } from '../../tenants/caller.ts';
 import { fileTemplate, listFileResources, readFileResource } from './file-resources.ts';
@@ -144,9 +143,9 @@ export class McpServer implements AsyncDisposable {
 
   #serveResources(): void {
     const { sessions, callerOf } = this.#options;
-    const reader = (extra: RequestExtra, scope: Scope = 'sessions:read'): Caller => {
+    const reader = (extra: RequestExtra): Caller => {
       const caller = callerOf(extra);
-      checkScope(caller, scope);
+      checkScope(caller, 'sessions:read');
       return caller;
     };
     this.server.setRequestHandler(ListResourceTemplatesRequestSchema, () => ({ resourceTemplates: [fileTemplate] }));

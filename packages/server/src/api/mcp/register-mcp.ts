@@ -7,6 +7,7 @@ import { given } from '../../lib/given.ts';
 import { parseStrictJson } from '../../lib/strict-json.ts';
 import type { Caller } from '../../tenants/caller.ts';
 import type { Access } from '../../tenants/tenancy.ts';
+import type { Admitted } from '../rest/admission.ts';
 import type { Mount } from '../rest/create-server.ts';
 import { limitBodyTime } from '../rest/mount-route.ts';
 import type { Service } from '../service.ts';
@@ -21,6 +22,15 @@ export interface McpOptions extends HostRules, Pick<McpConnectionsOptions, 'cloc
 const path = '/mcp';
 const sessionHeader = 'mcp-session-id';
 
+/** What the routes of the table have and this one has not. */
+const nothingElse: Omit<Admitted, 'caller'> = {
+  params: undefined,
+  query: undefined,
+  expectedVersion: undefined,
+  lastEventId: undefined,
+  idempotencyKey: undefined,
+};
+
 /** As the server of the route table takes it. */
 export function mountMcp(options: McpOptions = {}): Mount {
   return (app, { service }) => void registerMcp(app, service, options);
@@ -29,7 +39,6 @@ export function mountMcp(options: McpOptions = {}): Mount {
 /** The connections; they are closed with `app`, and when the server stops. */
 export function registerMcp(app: FastifyInstance, service: McpService, options: McpOptions = {}): McpConnections {
   const { access, stopping, version, sessions } = service;
-  const callers = new WeakMap<FastifyRequest, Caller>();
   const connections = new McpConnections({
     version,
     sessions,
@@ -51,7 +60,7 @@ export function registerMcp(app: FastifyInstance, service: McpService, options: 
     checkHost({ host, origin }, options);
     const caller = await access.authenticate(authorization);
     await access.spend(caller);
-    callers.set(request, caller);
+    request.admitted = { ...nothingElse, caller };
     if (request.method === 'POST') limitBodyTime(request, reply);
   });
   app.route({
@@ -59,8 +68,8 @@ export function registerMcp(app: FastifyInstance, service: McpService, options: 
     url: path,
     bodyLimit: mcpLimits.messageMaxBytes,
     handler: async (request, reply) => {
-      const caller = callers.get(request);
-      if (caller === undefined) throw new BulkheadError('unauthenticated', 'The request has no caller.');
+      const caller = request.admitted?.caller ?? null;
+      if (caller === null) throw new BulkheadError('unauthenticated', 'The request has no caller.');
       // Its answer may be open for long, like every other stream of the tenant.
       const stream = service.connections.open(caller.tenant);
       if (reply.raw.closed) stream[Symbol.dispose]();

@@ -2,7 +2,7 @@
 
 import type { Readable, Writable } from 'node:stream';
 import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
-import { isJSONRPCRequest } from '@modelcontextprotocol/sdk/types.js';
+import { type JSONRPCMessage, isJSONRPCRequest } from '@modelcontextprotocol/sdk/types.js';
 import { mcpLimits } from './mcp-limits.ts';
 import { McpServer, type McpServerOptions } from './mcp-server.ts';
 
@@ -19,7 +19,7 @@ export async function serveStdio({ stdin, stdout, signal, ...options }: StdioOpt
   const transport = new StdioServerTransport(stdin, stdout, { maxBufferSize: mcpLimits.messageMaxBytes });
   const over = Promise.withResolvers<void>();
   const answering = new Answering();
-  transport.onclose = () => over.resolve();
+  Object.assign(transport, { onclose: () => over.resolve() });
   await mcp.server.connect(answering.watch(transport));
   signal.addEventListener('abort', () => over.resolve(), { once: true });
   if (signal.aborted) over.resolve();
@@ -39,17 +39,18 @@ class Answering {
   /** The same transport, looked at from outside. */
   watch(transport: StdioServerTransport): StdioServerTransport {
     const send = transport.send.bind(transport);
-    transport.send = async (message) => {
-      await send(message);
-      if (!('method' in message) && 'id' in message) this.#close(message.id);
-    };
-    transport.onmessage = (message) => {
-      if (isJSONRPCRequest(message)) this.#open.add(message.id);
-      else if ('method' in message && message.method === 'notifications/cancelled') {
-        this.#close(message.params?.['requestId']);
-      }
-    };
-    return transport;
+    return Object.assign(transport, {
+      send: async (message: JSONRPCMessage): Promise<void> => {
+        await send(message);
+        if (!('method' in message) && 'id' in message) this.#close(message.id);
+      },
+      onmessage: (message: JSONRPCMessage): void => {
+        if (isJSONRPCRequest(message)) this.#open.add(message.id);
+        else if ('method' in message && message.method === 'notifications/cancelled') {
+          this.#close(message.params?.['requestId']);
+        }
+      },
+    });
   }
 
   #close(id: unknown): void {

@@ -1,5 +1,6 @@
 // A zod schema as JSON Schema the way clients of this protocol take it: draft 7, an object at its root, nothing by reference. Many of them hand it to a model's
-// provider that knows neither `$ref` nor `definitions`.
+// provider that knows neither `$ref` nor
+// `definitions`, and only one type at a time.
 
 import { z } from 'zod';
 
@@ -20,9 +21,17 @@ export function inlineSchema(schema: z.ZodObject, io: 'input' | 'output'): ToolS
 function inline(node: unknown, definitions: Readonly<Record<string, unknown>>, within: readonly string[]): unknown {
   if (Array.isArray(node)) return node.map((each) => inline(each, definitions, within));
   if (typeof node !== 'object' || node === null) return node;
-  const { $ref, allOf, ...rest } = toObject(node);
+  const { $ref, allOf, type, ...rest } = toObject(node);
   const members = Object.entries(rest).filter(([, value]) => !isUnbounded(value));
-  const own = Object.fromEntries(members.map(([key, value]) => [key, inline(value, definitions, within)]));
+  const own = {
+    // A list of types is what some providers refuse; the same as alternatives they take.
+    ...(Array.isArray(type)
+      ? { anyOf: type.map((each: unknown) => ({ type: each })) }
+      : type === undefined
+        ? {}
+        : { type: inline(type, definitions, within) }),
+    ...Object.fromEntries(members.map(([key, value]) => [key, inline(value, definitions, within)])),
+  };
   if (typeof $ref === 'string') {
     if (within.includes($ref)) throw new TypeError(`the schema ${$ref} contains itself`);
     return { ...toObject(inline(definitions[$ref.slice(prefix.length)], definitions, [...within, $ref])), ...own };

@@ -39,12 +39,18 @@ function isBelow(target: string): boolean {
   return target === '/p' || /^\/p[/?]/.test(target);
 }
 
-/** `url` is that of the configuration, which has checked it; `{port}` in it stands for a port. */
-export function portAddresses(url?: string): PortAddresses {
+export interface PortAddressesOptions {
+  /** Of the configuration, which has checked it; `{port}` in it stands for a port. */
+  readonly portsUrl?: string | undefined;
+  /** Where clients reach the API. */
+  readonly publicUrl?: string | undefined;
+}
+
+export function portAddresses({ portsUrl: url, publicUrl }: PortAddressesOptions = {}): PortAddresses {
   if (url === undefined) {
     return {
       kind: 'api',
-      protocol: undefined,
+      protocol: publicUrl?.startsWith('https:') === true ? 'https' : undefined,
       addressOf: (id) => `/p/${id}/`,
       isForPort: (_host, target) => isBelow(target),
       find: (_host, target) => findBelow(target),

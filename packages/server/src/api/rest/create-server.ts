@@ -1,8 +1,9 @@
 // The HTTP server: every route of the table, and what all of them have in common. What comes from the network is bounded here before anything
 // of ours sees it: headers, bodies, connections, the time that each may take.
 
-import { createServer as createHttpServer } from 'node:http';
+import { type IncomingMessage, type Server, type ServerResponse, createServer as createHttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
+import type { Duplex } from 'node:stream';
 import { BulkheadError, limits, makeId, routeList } from '@bulkhead/protocol';
 import { type FastifyInstance, type FastifyReply, LogController, fastify } from 'fastify';
 import { parseStrictJson } from '../../lib/strict-json.ts';
@@ -13,16 +14,26 @@ import type { Handler, Handlers } from './handler.ts';
 import { handlers } from './handlers.ts';
 import { type LogOptions, answerLine, loggerOptions } from './log.ts';
 import { type TableRoute, mountRoute } from './mount-route.ts';
+import { isTerminalRequest, mountTerminals } from './terminals.ts';
 import { problemHeaders, problemType, toBulkheadError, toProblem } from './problems.ts';
 import type { TlsOptions } from './tls.ts';
 import { answerUnparsed, notFoundHandler } from './unknown-requests.ts';
 
-/** What is no plain request and answer, mounted beside the table: terminals, ports, MCP. */
+/** What answers on this listener before everything else: requests for it are seen by nothing of the API. */
+export interface Interceptor {
+  isForPort(request: IncomingMessage): boolean;
+  handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>;
+}
+
+/** What is no plain request and answer, mounted beside the table: terminals, MCP. */
 export type Mount = (app: FastifyInstance, context: MountContext) => void | Promise<void>;
 
 export interface MountContext {
   readonly service: Service;
   readonly peers: Peers;
+  /** Never listens: it emits `upgrade` for the WebSockets of the API. */
+  readonly upgrades: Server;
 }
 
 export interface ServerOptions {
@@ -32,6 +43,8 @@ export interface ServerOptions {
   readonly trustProxy?: readonly string[];
   readonly cors?: CorsOptions;
   readonly mounts?: readonly Mount[];
+  /** Ports of sessions. */
+  readonly ports?: Interceptor;
   /** For tests: an answer that is not what the table says is an error. */
   readonly checkAnswers?: boolean;
 }
@@ -58,7 +71,9 @@ const strictTransport = 'max-age=31536000';
 
 /** Not listening yet. Closing it ends what is open. */
 export async function createServer(service: Service, options: ServerOptions = {}): Promise<FastifyInstance> {
-  const { log, tls, trustProxy, cors, mounts = [], checkAnswers = false } = options;
+  const { log, tls, trustProxy, cors, mounts = [], ports, checkAnswers = false } = options;
+  const upgrades = createHttpServer();
+  const isForPort = (request: IncomingMessage): boolean => ports?.isForPort(request) === true;
   const app = fastify({
     logger: log === undefined ? false : loggerOptions(log),
     logController: new LogController({ disableRequestLogging: true }),
@@ -76,7 +91,11 @@ export async function createServer(service: Service, options: ServerOptions = {}
       void reply.headers({ ...securityHeaders, 'x-request-id': request.id });
       sendProblem(toBulkheadError(thrown), request.id, reply);
     },
-    serverFactory: (handle) => {
+    serverFactory: (handleOwn) => {
+      const handle = (request: IncomingMessage, response: ServerResponse): void => {
+        if (ports !== undefined && isForPort(request)) void ports.handle(request, response);
+        else handleOwn(request, response);
+      };
       const http = {
         maxHeaderSize: headerMaxBytes,
         headersTimeout: headersTimeoutMs,
@@ -88,11 +107,17 @@ export async function createServer(service: Service, options: ServerOptions = {}
         noDelay: true,
         // Refused below, as a problem like any other.
         requireHostHeader: false,
+        // Clients offer other protocols, too, and are answered in the one that they speak.
+        shouldUpgradeCallback: (request: IncomingMessage) => isForPort(request) || isTerminalRequest(request),
       };
       const server =
         tls === undefined
           ? createHttpServer(http, handle)
           : createHttpsServer({ ...http, ...tls, handshakeTimeout: headersTimeoutMs }, handle);
+      server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+        if (ports !== undefined && isForPort(request)) void ports.upgrade(request, socket, head);
+        else upgrades.emit('upgrade', request, socket, head);
+      });
       server.maxHeadersCount = headersMaxCount;
       server.maxConnections = connectionsMaxCount;
       server.maxRequestsPerSocket = requestsPerSocketMaxCount;
@@ -124,7 +149,7 @@ export async function createServer(service: Service, options: ServerOptions = {}
     return reply;
   });
   app.setNotFoundHandler(notFoundHandler);
-  const context = { service, peers, checkAnswers };
+  const context = { service, peers, upgrades, checkAnswers };
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: unknown, body: Buffer) =>
     body.length === 0 ? undefined : parseStrictJson(body, jsonBounds),
@@ -142,7 +167,8 @@ export async function createServer(service: Service, options: ServerOptions = {}
       routeList.filter((route) => !takesJson(route)),
     );
   });
-  for (const mount of mounts) await app.register(async (instance) => await mount(instance, context));
+  for (const mount of [mountTerminals, ...mounts])
+    await app.register(async (instance) => await mount(instance, context));
   return app;
 
   function mountAll(instance: FastifyInstance, routes: readonly TableRoute[]): void {

@@ -3,6 +3,7 @@
 import type {
   CheckpointResource,
   KeyResource,
+  PortResource,
   SessionResource,
   TenantResource,
   TurnResource,
@@ -11,6 +12,7 @@ import type { KeptSnapshot } from '../../sessions/session-journal.ts';
 import type { SessionRecord } from '../../sessions/session-record.ts';
 import type { Page } from '../../lib/page.ts';
 import type { ApiKey, Tenant } from '../../tenants/tenancy.ts';
+import type { CallerPort } from '../caller-ports.ts';
 import type { CallerTurn } from '../caller-sessions.ts';
 
 export function time(unixMs: number): string {
@@ -89,4 +91,8 @@ export function keyResource(key: ApiKey): KeyResource {
     revokedAt: timeOrNull(key.revokedAtUnixMs),
     lastUsedAt: timeOrNull(key.lastUsedAtUnixMs),
   };
+}
+
+export function portResource({ id, port, path, expiresAtUnixMs }: CallerPort): PortResource {
+  return { id, port, path, expiresAt: time(expiresAtUnixMs) };
 }

@@ -6,8 +6,9 @@ import { Notifier } from '../../lib/notifier.ts';
 export class FakeTerminal implements GuestExec {
   readonly output: GuestExec['output'];
   readonly outcome: Promise<ExecOutcome>;
-  /** Chunks of input that were taken. */
-  taken = 0;
+  /** Reads no more of what is typed. */
+  takesNothing = false;
+  resizes = 0;
   readonly #outcome = Promise.withResolvers<ExecOutcome>();
   readonly #changed = new Notifier();
   readonly #printed: Uint8Array[] = [];
@@ -27,10 +28,22 @@ export class FakeTerminal implements GuestExec {
     }
   }
 
+  /** Bytes that were printed and nobody has read. */
+  get unread(): number {
+    return this.#printed.reduce((sum, bytes) => sum + bytes.length, 0);
+  }
+
+  get columns(): number {
+    return this.#size.columns;
+  }
+
   async #takeInput(stdin: AsyncIterable<Uint8Array>): Promise<void> {
     for await (const bytes of stdin) {
       if (this.#ended) return;
-      this.taken += 1;
+      while (this.takesNothing) {
+        if (this.#ended) return;
+        await this.#changed.wait();
+      }
       for (const character of Buffer.from(bytes).toString('latin1')) this.#type(character);
     }
   }
@@ -97,6 +110,8 @@ export class FakeTerminal implements GuestExec {
   }
 
   resize(columns: number, rows: number): void {
+    this.resizes += 1;
     this.#size = { columns, rows };
+    this.#changed.notify();
   }
 }

@@ -16,7 +16,7 @@ import { makeUnique } from './make-unique.ts';
 import { descriptors, restoreArguments, translationCacheMib } from './qemu-command.ts';
 import { QemuMachine } from './qemu-machine.ts';
 import type { Qmp } from './qmp.ts';
-import type { SnapshotWorker } from './snapshot-worker.ts';
+import type { OpeningSnapshot, SnapshotWorker } from './snapshot-worker.ts';
 import type { MemoryLease } from './template-memory.ts';
 import type { Template } from './template.ts';
 import { Vmm } from './vmm.ts';
@@ -53,6 +53,8 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   const { size, accelerator } = template.hardware;
   await using undo = new AsyncDisposableStack();
 
+  // Reading it takes as long as QEMU takes to start.
+  const opening = snapshot === undefined ? undefined : undo.use(openSnapshot(host, template, snapshot.source));
   const group = `${ownerMark}.${id}`;
   const cgroupFiles = await joinGroup(host.cgroups, group, template, undo);
   const scratch = undo.adopt(await makeScratch(host.cacheDir, id, template, snapshot === undefined), closeSync);
@@ -64,31 +66,11 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   const guest = undo.use(openGuest(vmm.channel));
 
   const fill = async (): Promise<void> => {
-    if (snapshot === undefined) return;
+    if (opening === undefined) return;
     const [pid] = await vmm.pids();
     if (pid === undefined) throw new Error('QEMU did not start');
-    const { source } = snapshot;
-    const { digest } = template;
-    await host.snapshots.restore({
-      type: 'restore',
-      machine: {
-        pid,
-        memoryBytes: size.memoryMib * mib,
-        scratch,
-        scratchBytes: size.scratchMib * mib,
-        deviceState: state,
-      },
-      source: source.fd,
-      key: source.key,
-      expected: {
-        snapshot: source.snapshot,
-        tenant: source.tenant,
-        session: source.session,
-        epoch: source.epoch,
-        templateDigest: digest,
-        vmm: host.qemuVersion,
-      },
-    });
+    const memoryBytes = size.memoryMib * mib;
+    await opening.restore({ pid, memoryBytes, scratch, scratchBytes: size.scratchMib * mib, deviceState: state });
   };
   const resumed = loadAndRun(vmm.qmp, memory.sealed, fill);
   const restored = resumed.then(() => performance.now() - started);
@@ -134,6 +116,12 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
       if (host.cgroups !== undefined) await removeGroup(host.cgroups, group);
     },
   });
+}
+
+function openSnapshot(host: LaunchHost, { digest }: Template, source: SnapshotSource): OpeningSnapshot {
+  const { snapshot, tenant, session, epoch } = source;
+  const expected = { snapshot, tenant, session, epoch, templateDigest: digest, vmm: host.qemuVersion };
+  return host.snapshots.open({ type: 'open', source: source.fd, key: source.key, expected });
 }
 
 async function joinGroup(

@@ -2,7 +2,13 @@
 // state, scratch disk. Runs in a worker thread and does not return to its event loop: see snapshot-thread.ts.
 
 import { readFileSync, readSync, writeSync, openSync, closeSync, fstatSync } from 'node:fs';
-import { type ExpectedHeader, SealedReader, SealedWriter, type SnapshotHeader } from '../../snapshots/sealed-file.ts';
+import {
+  type ExpectedHeader,
+  SealedReader,
+  type SealedRecord,
+  SealedWriter,
+  type SnapshotHeader,
+} from '../../snapshots/sealed-file.ts';
 import { dataExtents } from '../../lib/host-calls.ts';
 import { type PageRun, findMemory, findTouchedPages, pageBytes } from './touched-pages.ts';
 
@@ -34,12 +40,24 @@ export interface CaptureJob {
   readonly header: SnapshotHeader;
 }
 
-export interface RestoreJob {
-  readonly type: 'restore';
-  readonly machine: MachineParts;
+/** Before its machine is there. What is read stays in the thread until it is restored or discarded. */
+export interface OpenJob {
+  readonly type: 'open';
   readonly source: number;
   readonly key: Uint8Array;
   readonly expected: ExpectedHeader;
+}
+
+/** Of what an `OpenJob` answered with. */
+export interface RestoreJob {
+  readonly type: 'restore';
+  readonly opened: number;
+  readonly machine: MachineParts;
+}
+
+export interface DiscardJob {
+  readonly type: 'discard';
+  readonly opened: number;
 }
 
 export interface CountJob {
@@ -227,23 +245,48 @@ function writeExactly(fd: number, bytes: Buffer, position: number): void {
   for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, position + at);
 }
 
-/** The machine may run only when this has returned: what was read before the end of the file is not yet known to be whole. */
-export function restore(job: RestoreJob): SnapshotHeader {
-  const { machine } = job;
-  const reader = SealedReader.open(job.source, job.key, job.expected);
-  const maps = readFileSync(`/proc/${machine.pid}/maps`, 'utf8');
-  const address = findMemory(maps, templateMemoryName, machine.memoryBytes);
-  const memory = openSync(`/proc/${machine.pid}/mem`, 'r+');
-  try {
-    for (const { kind, bytes } of reader.records()) {
-      if (kind === kinds.deviceState) writeExactly(machine.deviceState, bytes, 0);
-      else if (kind === kinds.scratch) restoreScratch(machine, bytes);
-      else restorePages({ memory, address, pages: machine.memoryBytes / pageBytes }, bytes, kind === kinds.zeros);
+/** So much of a snapshot is read before its machine is there. */
+const aheadMaxBytes = 64 * 1024 * 1024;
+
+/** A snapshot that is being read: what can be done with it while QEMU starts has been done. */
+export class OpenedSnapshot {
+  readonly #reader: SealedReader;
+  readonly #rest: Iterator<SealedRecord, void, void>;
+  readonly #ahead: SealedRecord[] = [];
+
+  /** Errors: `snapshot_invalid`, `snapshot_incompatible`. */
+  constructor({ source, key, expected }: OpenJob) {
+    this.#reader = SealedReader.open(source, key, expected);
+    this.#rest = this.#reader.records();
+    for (let bytes = 0; bytes < aheadMaxBytes;) {
+      const { done, value } = this.#rest.next();
+      if (done === true) break;
+      this.#ahead.push(value);
+      bytes += value.bytes.length;
     }
-  } finally {
-    closeSync(memory);
   }
-  return reader.header;
+
+  /** Once. The machine may run only when this has returned: what was read before the end of the file is not yet known to be whole. */
+  restore(machine: MachineParts): SnapshotHeader {
+    const maps = readFileSync(`/proc/${machine.pid}/maps`, 'utf8');
+    const address = findMemory(maps, templateMemoryName, machine.memoryBytes);
+    const memory = openSync(`/proc/${machine.pid}/mem`, 'r+');
+    try {
+      for (const { kind, bytes } of this.#records()) {
+        if (kind === kinds.deviceState) writeExactly(machine.deviceState, bytes, 0);
+        else if (kind === kinds.scratch) restoreScratch(machine, bytes);
+        else restorePages({ memory, address, pages: machine.memoryBytes / pageBytes }, bytes, kind === kinds.zeros);
+      }
+    } finally {
+      closeSync(memory);
+    }
+    return this.#reader.header;
+  }
+
+  *#records(): Generator<SealedRecord, void, void> {
+    for (let record = this.#ahead.shift(); record !== undefined; record = this.#ahead.shift()) yield record;
+    for (let next = this.#rest.next(); next.done !== true; next = this.#rest.next()) yield next.value;
+  }
 }
 
 function restoreScratch({ scratch, scratchBytes }: MachineParts, record: Buffer): void {

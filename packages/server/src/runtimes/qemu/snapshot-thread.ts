@@ -3,9 +3,18 @@
 import { parentPort } from 'node:worker_threads';
 import { BulkheadError } from '@bulkhead/protocol';
 import { errnoOf } from '../../lib/errno.ts';
-import { type CaptureJob, type CountJob, type RestoreJob, capture, countTouched, restore } from './snapshot-content.ts';
+import {
+  type CaptureJob,
+  type CountJob,
+  type DiscardJob,
+  type OpenJob,
+  OpenedSnapshot,
+  type RestoreJob,
+  capture,
+  countTouched,
+} from './snapshot-content.ts';
 
-export type SnapshotJob = CaptureJob | RestoreJob | CountJob;
+export type SnapshotJob = CaptureJob | OpenJob | RestoreJob | DiscardJob | CountJob;
 
 export type SnapshotAnswer =
   | { readonly id: number; readonly result: unknown }
@@ -18,12 +27,28 @@ export interface SnapshotFailure {
   readonly json?: ReturnType<BulkheadError['toJSON']>;
 }
 
+/** What has been opened for machines that are not there yet, by number. */
+const opened = new Map<number, OpenedSnapshot>();
+let openedCount = 0;
+
+function take(number: number): OpenedSnapshot {
+  const snapshot = opened.get(number);
+  if (snapshot === undefined) throw new Error('this snapshot is not open');
+  opened.delete(number);
+  return snapshot;
+}
+
 function work(job: SnapshotJob): unknown {
   switch (job.type) {
     case 'capture':
       return capture(job);
+    case 'open':
+      opened.set(++openedCount, new OpenedSnapshot(job));
+      return openedCount;
     case 'restore':
-      return restore(job);
+      return take(job.opened).restore(job.machine);
+    case 'discard':
+      return opened.delete(job.opened);
     case 'count':
       return countTouched(job);
     default:

@@ -3,8 +3,14 @@
 import { Worker } from 'node:worker_threads';
 import { BulkheadError } from '@bulkhead/protocol';
 import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
-import type { CaptureJob, CaptureResult, CountJob, RestoreJob } from './snapshot-content.ts';
+import type { CaptureJob, CaptureResult, CountJob, MachineParts, OpenJob } from './snapshot-content.ts';
 import type { SnapshotAnswer, SnapshotFailure, SnapshotJob } from './snapshot-thread.ts';
+
+/** A snapshot that is being read. Disposed of, what was read of it is let go. */
+export interface OpeningSnapshot extends AsyncDisposable {
+  /** Once. */
+  restore(machine: MachineParts): Promise<SnapshotHeader>;
+}
 
 export class SnapshotWorker implements AsyncDisposable {
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
@@ -17,9 +23,26 @@ export class SnapshotWorker implements AsyncDisposable {
     return (await this.#run(job)) as CaptureResult;
   }
 
-  async restore(job: RestoreJob): Promise<SnapshotHeader> {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
-    return (await this.#run(job)) as SnapshotHeader;
+  /** Begins to read a snapshot for a machine that is still to come. Errors, once it is restored: `snapshot_invalid`, `snapshot_incompatible`. */
+  open(job: OpenJob): OpeningSnapshot {
+    const opening = this.#run(job).then(Number);
+    opening.catch(() => undefined); // whoever restores it sees the failure
+    let restoring: Promise<unknown> | undefined;
+    // Only when the thread is done with them may the snapshot's descriptor and the machine's be closed.
+    const discard = async (): Promise<void> => {
+      const opened = await opening;
+      if (restoring === undefined) restoring = this.#run({ type: 'discard', opened });
+      await restoring;
+    };
+    return {
+      restore: async (machine) => {
+        const opened = await opening;
+        restoring = this.#run({ type: 'restore', opened, machine });
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
+        return (await restoring) as SnapshotHeader;
+      },
+      [Symbol.asyncDispose]: () => discard().catch(() => undefined),
+    };
   }
 
   async countTouchedBytes(machine: CountJob['machine']): Promise<number> {

@@ -8,6 +8,7 @@ import {
   type RequestListener,
   type RequestOptions,
   type Server,
+  type ServerResponse,
   createServer,
   request as httpRequest,
 } from 'node:http';
@@ -49,7 +50,7 @@ export async function openPortHarness(context: TestContext, portsUrl?: string): 
   const session = await sessions.createSession({ tenant });
   const ports = new ExposedPorts({ sessions, clock });
   const stopping = new AbortController();
-  const proxy = new PortProxy({ ports, addresses: portAddresses(portsUrl), clock, stopping: stopping.signal });
+  const proxy = new PortProxy({ ports, addresses: portAddresses({ portsUrl }), clock, stopping: stopping.signal });
   const server = createServer((request, response) => {
     if (proxy.isForPort(request)) void proxy.handle(request, response);
     else response.writeHead(418).end('not for a port');
@@ -124,4 +125,39 @@ export async function until(condition: () => boolean, what: string): Promise<voi
     if (performance.now() > deadline) assert.fail(`never happened: ${what}`);
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+/** A server in the session that says what it was asked, and a port to it. */
+export async function openEcho(context: TestContext, portsUrl?: string): Promise<PortHarness & Exposed> {
+  const harness = await openPortHarness(context, portsUrl);
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const { method, url, headers } = request;
+    const body = (await buffer(request)).toString();
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify({ method, url, headers, body }));
+  };
+  harness.serve((request, response) => void answer(request, response));
+  return { ...harness, ...expose(harness) };
+}
+
+export interface Exposed {
+  readonly token: string;
+  readonly path: string;
+  readonly id: string;
+  readonly auth: { readonly 'x-bulkhead-port-token': string };
+}
+
+export function expose(harness: PortHarness, expiresInSeconds = 60): Exposed {
+  const { exposed, token } = harness.ports.expose(harness.tenant, harness.session.id, {
+    port: guestPort,
+    expiresInSeconds,
+  });
+  return { token, id: exposed.id, path: `/p/${exposed.id}`, auth: { 'x-bulkhead-port-token': token } };
+}
+
+export interface Echo {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
 }
