@@ -5,6 +5,7 @@ import { runtimeNames } from '../runtimes.ts';
 import { sessionStates } from '../session-states.ts';
 import { sizeNames } from '../sizes.ts';
 import { tiers } from '../tiers.ts';
+import { grantSchema } from './authority.ts';
 import { errorSchema, labelKeySchema, labelsSchema, pageOf, pageQuery, timeSchema } from './common.ts';
 
 export const sizeSchema = z.enum(sizeNames).meta({ id: 'Size' });
@@ -31,6 +32,7 @@ export const sessionSchema = z
     tenant: idSchema('tenant'),
     subject: z.string().meta({ description: 'Who created it.' }),
     labels: labelsSchema,
+    grant: grantSchema,
     state: z.enum(sessionStates),
     version: z.int().meta({ description: 'One more with every change; the ETag.' }),
     size: sizeSchema,
@@ -66,6 +68,7 @@ export const createSessionBody = z
       .exactOptional()
       .meta({ description: 'Refused where no machine of this tier or a stronger one can be had.' }),
     labels: labelsSchema.default({}),
+    grant: grantSchema.default([]),
     timeLimits: z.strictObject(timeLimits).partial().exactOptional(),
     wait,
   })
@@ -88,7 +91,12 @@ export const listSessionsQuery = z.strictObject({
 export const sessionPage = pageOf(sessionSchema).meta({ id: 'SessionPage' });
 
 export const forkSessionBody = z
-  .strictObject({ count: z.int().min(1).max(limits.forksMaxCount).default(1) })
+  .strictObject({
+    count: z.int().min(1).max(limits.forksMaxCount).default(1),
+    grant: grantSchema
+      .exactOptional()
+      .meta({ description: 'A part of what the parent was granted; all of it when none is given.' }),
+  })
   .meta({ id: 'ForkSession' });
 export const forkedSessions = z.object({ sessions: z.array(sessionSchema) }).meta({ id: 'ForkedSessions' });
 

@@ -37,6 +37,7 @@ export interface NewSession {
   readonly runtime?: RuntimeName | 'auto';
   readonly minimumTier?: Tier;
   readonly labels?: Labels;
+  readonly grant?: readonly string[];
   readonly timeLimits?: Partial<TimeLimits>;
 }
 
@@ -151,7 +152,7 @@ export class CallerSessions {
     caller: Caller,
     id: SessionId,
     count: number,
-    options: CallOptions = {},
+    options: CallOptions & { readonly grant?: readonly string[] } = {},
   ): Promise<readonly SessionRecord[]> {
     await this.#touch(caller, id);
     return await this.#sessions.forkSession(caller.tenant, id, count, { ...options, subject: caller.subject });

@@ -3,10 +3,6 @@ export const authorityLimits = {
   argumentsMaxBytes: 1_048_576,
   argumentsMaxDepth: 16,
   argumentsMaxValues: 10_000,
-  toolsMaxCount: 100,
-  secretsMaxCount: 200,
-  operationsMaxCount: 200,
-  parametersMaxCount: 64,
   textMaxLength: 262_144,
   nameMaxLength: 256,
   namesMaxCount: 1000,
@@ -15,5 +11,4 @@ export const authorityLimits = {
   policyTextMaxBytes: 1_048_576,
   /** Versions of policies that are ready to be asked. */
   policySetsMaxCount: 64,
-  grantEntriesMaxCount: 500,
 } as const;

@@ -1,7 +1,8 @@
 // The Cedar schema that a tenant's policies are checked against: the entities that every tenant has, and one action for each operation of each
 // of its tools, with the types of its arguments. A policy that names an operation or an argument that is not there is refused when it is uploaded.
 
-import { type Parameter, type ParameterKind, type Parameters, isVisible } from './parameters.ts';
+import type { ParameterKind } from '@bulkhead/protocol';
+import { type Parameter, type Parameters, isVisible } from './parameters.ts';
 import { type ToolDescription, actionName } from './tool-description.ts';
 
 export const cedarNamespace = 'Bulkhead';

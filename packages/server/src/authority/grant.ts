@@ -1,8 +1,7 @@
 // What one session may use at all, stated when it is created: operations by name. Policies are asked only about what is in it. A grant is never more
 // than its parent's: a fork that asks for more is refused.
 
-import { BulkheadError } from '@bulkhead/protocol';
-import { authorityLimits } from './authority-limits.ts';
+import { BulkheadError, limits } from '@bulkhead/protocol';
 
 export interface Grant {
   /** `tool.operation`, or `tool.*`. Nothing stands for nothing. */
@@ -15,8 +14,8 @@ const entryPattern = /^[a-z][a-z0-9_]{0,62}\.(?:\*|[a-z][a-z0-9_]{0,62})$/;
 
 /** Sorted, without repetition. Errors: `invalid_request`. */
 export function checkGrant(operations: readonly string[]): Grant {
-  if (operations.length > authorityLimits.grantEntriesMaxCount) {
-    throw refuse(`A grant has at most ${authorityLimits.grantEntriesMaxCount} entries.`);
+  if (operations.length > limits.grantEntriesMaxCount) {
+    throw refuse(`A grant has at most ${limits.grantEntriesMaxCount} entries.`);
   }
   const wrong = operations.find((entry) => !entryPattern.test(entry));
   if (wrong !== undefined)

@@ -1,16 +1,9 @@
 // What an operation of a tool takes, as data, and the one place where arguments are held against it. A kind says what text may be, so that
 // what is decided on and what a tool makes of it cannot differ: a `name` is no path, a `path` has no way up.
 
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, type ParameterKind } from '@bulkhead/protocol';
 import { type ArgumentValue, type Arguments, canonicalize, isList } from './arguments.ts';
 import { authorityLimits } from './authority-limits.ts';
-
-/**
- * `name`: letters, digits and a few signs, ASCII. `path`: names with `/` between them, relative, as the keys of an object store are. `text`: any text.
- * `integer`: within ±(2^53 - 1). `names`: a set of `name`. Policies see these five kinds and `boolean`. `number` and `json` they do not see.
- */
-export const parameterKinds = ['name', 'path', 'text', 'integer', 'boolean', 'names', 'number', 'json'] as const;
-export type ParameterKind = (typeof parameterKinds)[number];
 
 export interface Parameter {
   readonly kind: ParameterKind;

@@ -1,7 +1,7 @@
 // What was decided about calls of tools, as the store keeps it: who, what and by which policies in the clear, what it was about sealed with the
 // key of its tenant and day, since that has the arguments. Any decision can be asked again of the policies that it names.
 
-import { BulkheadError, type DecisionId, type ErrorJson, type TenantId } from '@bulkhead/protocol';
+import { BulkheadError, type DecisionId, type ErrorJson, type SessionId, type TenantId } from '@bulkhead/protocol';
 import type { Decision } from '../authority/decision-point.ts';
 import type { PolicyAnswer, PolicyEngine, PolicyRequest } from '../authority/policy-engine.ts';
 import { readPolicySet } from '../authority/policy-set.ts';
@@ -18,12 +18,22 @@ export interface StoredDecisionsOptions {
   readonly store: DecisionStore;
   readonly keys: DayKeys;
   readonly clock: Clock;
+  readonly engine: PolicyEngine;
 }
 
+/** A decision as it is told. */
+export type DecisionFacts = Omit<DecisionRow, 'id' | 'session' | 'outcome' | 'reason'> & {
+  readonly id: DecisionId;
+  readonly session: SessionId;
+  readonly outcome: PolicyAnswer['outcome'];
+  readonly reason: PolicyAnswer['reason'] | Refusal;
+};
+
 export interface Replay {
-  readonly decision: DecisionRow;
   readonly answer: PolicyAnswer;
-  /** Outcome and policies are those of the record. */
+  /** What the policies saw of the arguments. */
+  readonly context: PolicyRequest['context'];
+  /** Outcome, reason and policies are those of the record. */
   readonly same: boolean;
 }
 
@@ -72,10 +82,10 @@ export class StoredDecisions implements DecisionLog {
   }
 
   /** Errors: `not_found`. */
-  async get(tenant: TenantId, id: DecisionId): Promise<DecisionRow> {
+  async get(tenant: TenantId, id: DecisionId): Promise<DecisionFacts> {
     const row = await this.#options.store.get(tenant, id);
     if (row === undefined) throw new BulkheadError('not_found', `There is no decision ${id}.`);
-    return row;
+    return toFacts(row);
   }
 
   /** Newest first. Errors: `invalid_request` for a cursor that is none. */
@@ -83,14 +93,14 @@ export class StoredDecisions implements DecisionLog {
     tenant: TenantId,
     filter: { readonly session?: string; readonly outcome?: string },
     { limit = pageDefault, cursor }: PageRequest = {},
-  ): Promise<Page<DecisionRow>> {
+  ): Promise<Page<DecisionFacts>> {
     const before = cursor === undefined ? {} : { before: readCursor(cursor) };
     const rows = await this.#options.store.page(tenant, { ...filter, ...before, limit: limit + 1 });
-    return toPage(rows, limit, ({ decidedAtUnixMs, id }) => ({ unixMs: decidedAtUnixMs, id }));
+    return toPage(rows.map(toFacts), limit, ({ decidedAtUnixMs, id }) => ({ unixMs: decidedAtUnixMs, id }));
   }
 
   /** What the policies were asked; null where they were not. Errors: `key_unavailable` when its retention is over. */
-  async request({ id, tenant, sealedWith, request }: DecisionRow): Promise<PolicyRequest | null> {
+  async request({ id, tenant, sealedWith, request }: DecisionFacts): Promise<PolicyRequest | null> {
     if (request === null || sealedWith === null) return null;
     const text = await this.#options.keys.open({ tenant, sealedWith, what: `decision ${id} request` }, request);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- sealed by `begin`, from one
@@ -98,16 +108,21 @@ export class StoredDecisions implements DecisionLog {
   }
 
   /** Asks the policies that it names again. Undefined where none were asked. Errors: `not_found`, `key_unavailable`. */
-  async replay(engine: PolicyEngine, decision: DecisionRow): Promise<Replay | undefined> {
+  async replay(decision: DecisionFacts): Promise<Replay | undefined> {
     const request = await this.request(decision);
     if (request === null || decision.policyVersion === null) return undefined;
     const kept = await this.#options.store.policySet(decision.tenant, decision.policyVersion);
     if (kept === undefined) throw new BulkheadError('not_found', 'The policies of this decision are not kept.');
-    const answer = engine.decide(readPolicySet(kept.policies, kept.schema), request);
+    const answer = this.#options.engine.decide(readPolicySet(kept.policies, kept.schema), request);
     const same =
       answer.outcome === decision.outcome &&
       answer.reason === decision.reason &&
       answer.policies.join() === decision.policies.join();
-    return { decision, answer, same };
+    return { answer, context: request.context, same };
   }
+}
+
+function toFacts(row: DecisionRow): DecisionFacts {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- rows are written by this class alone, from these
+  return row as DecisionFacts;
 }

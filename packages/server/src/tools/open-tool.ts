@@ -1,5 +1,5 @@
+import type { ToolSettings } from '@bulkhead/protocol';
 import type { Tool } from './tool.ts';
-import type { ToolSettings } from './tool-settings.ts';
 
 /** What a tool is opened with: where its secrets come from, each time that it needs one. */
 export interface ToolSurroundings {

@@ -1,8 +1,7 @@
 // What a tenant has set up for its sessions: tools, secrets, policies. It has one version; a call of a tool looks at that version first, so that what was
 // changed before the call counts for it, on every server. What is opened is kept for as long as its version is the newest.
 
-import { BulkheadError, type TenantId } from '@bulkhead/protocol';
-import { authorityLimits } from '../authority/authority-limits.ts';
+import { BulkheadError, type TenantId, type ToolSettings, limits, toolSettingsSchema } from '@bulkhead/protocol';
 import { writeCedarSchema } from '../authority/cedar-schema.ts';
 import { type PolicySet, type PolicySetCheck, checkPolicies, readPolicySet } from '../authority/policy-set.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -11,7 +10,6 @@ import type { AuthorityRows, AuthorityStore, SecretRow } from '../store/authorit
 import { openTool } from './open-tool.ts';
 import { openSecret, sealSecret } from './secret-box.ts';
 import { describeSqlTool } from './sql/sql-tool.ts';
-import { type ToolSettings, toolSettingsSchema } from './tool-settings.ts';
 import type { Tool } from './tool.ts';
 
 export interface TenantAuthorityOptions {
@@ -38,8 +36,6 @@ export interface AuthorityFacts {
   readonly tools: readonly ToolFacts[];
   readonly secrets: readonly { readonly name: string; readonly changedAtUnixMs: number }[];
 }
-
-const secretMaxLength = 16_384;
 
 export class TenantAuthority implements AsyncDisposable {
   readonly #options: TenantAuthorityOptions;
@@ -112,8 +108,8 @@ export class TenantAuthority implements AsyncDisposable {
       await using _tool = await this.#openTool(tenant, name, settings, rows);
     }
     const after = await this.#options.store.change(tenant, version, { tool: { name, settings } }, (rows) => {
-      if (rows.tools.length > authorityLimits.toolsMaxCount) {
-        throw new BulkheadError('limit_exceeded', `A tenant has at most ${authorityLimits.toolsMaxCount} tools.`);
+      if (rows.tools.length > limits.toolsMaxCount) {
+        throw new BulkheadError('limit_exceeded', `A tenant has at most ${limits.toolsMaxCount} tools.`);
       }
       const { problems } = checkPolicies(rows.policies, schemaOf(rows));
       if (problems.length === 0) return;
@@ -127,8 +123,8 @@ export class TenantAuthority implements AsyncDisposable {
 
   /** Null takes it away. Errors: `not_found`, `precondition_failed`, `key_unavailable`. */
   async putSecret(tenant: TenantId, name: string, value: string | null, version?: number): Promise<AuthorityFacts> {
-    if (value !== null && value.length > secretMaxLength) {
-      throw new BulkheadError('limit_exceeded', `A secret has at most ${secretMaxLength} characters.`);
+    if (value !== null && value.length > limits.secretMaxLength) {
+      throw new BulkheadError('limit_exceeded', `A secret has at most ${limits.secretMaxLength} characters.`);
     }
     const { encryption, clock } = this.#options;
     const sealed =
@@ -137,8 +133,8 @@ export class TenantAuthority implements AsyncDisposable {
         : { ...(await sealSecret(encryption, tenant, name, value)), changedAtUnixMs: clock.unixMs() };
     return this.#told(
       await this.#options.store.change(tenant, version, { secret: { name, value: sealed } }, ({ secrets }) => {
-        if (secrets.length > authorityLimits.secretsMaxCount) {
-          throw new BulkheadError('limit_exceeded', `A tenant has at most ${authorityLimits.secretsMaxCount} secrets.`);
+        if (secrets.length > limits.secretsMaxCount) {
+          throw new BulkheadError('limit_exceeded', `A tenant has at most ${limits.secretsMaxCount} secrets.`);
         }
       }),
     );

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { type TenantId, makeId } from '@bulkhead/protocol';
+import { type TenantId, type ToolSettings, makeId, toolSettingsSchema } from '@bulkhead/protocol';
 import { PolicyEngine } from '../../src/authority/policy-engine.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { FakeRuntime } from '../../src/runtimes/fake/fake-runtime.ts';
@@ -14,7 +14,6 @@ import { ToolCalls } from '../../src/sessions/tool-calls.ts';
 import { LocalKeyFile } from '../../src/snapshots/key-encryption.ts';
 import { unbounded } from '../../src/store/tenant-row.ts';
 import { TenantAuthority } from '../../src/tools/tenant-authority.ts';
-import { type ToolSettings, toolSettingsSchema } from '../../src/tools/tool-settings.ts';
 import { type Kept, openKept } from './kept.ts';
 import { type Portfolio, openPortfolio } from './portfolio.ts';
 
@@ -30,7 +29,7 @@ before(async () => {
   kept = await openKept();
   const encryption = await LocalKeyFile.open(join(kept.path, 'key'), { create: true });
   authority = new TenantAuthority({ store: kept.store.authority, encryption, clock: systemClock });
-  decisions = new StoredDecisions({ store: kept.store.decisions, keys: kept.keys, clock: systemClock });
+  decisions = new StoredDecisions({ store: kept.store.decisions, keys: kept.keys, clock: systemClock, engine });
 });
 after(async () => {
   await authority[Symbol.asyncDispose]();
@@ -150,7 +149,7 @@ test('calls are decided by what is set up now, are on record, and can be asked a
       ['deny', 'no_policy', [], null, false],
     ],
   );
-  const replays = await Promise.all(items.map((item) => decisions.replay(engine, item)));
+  const replays = await Promise.all(items.map((item) => decisions.replay(item)));
   assert.deepEqual(
     replays.map((replay) => replay?.same),
     [true, true, true, true, undefined],
