@@ -1,5 +1,6 @@
 // Runs the tests and says what ran, what was skipped and why. `unit`: everything that needs no virtual machine. `all`: those, then
-// the tests on real machines: two files at a time, but for those that look at the whole host or need all of it, which run alone.
+// the tests on real machines: two files at a time, but for those that look at the whole host or need all of it, which run alone;
+// and what is published.
 // A skip without a reason counts as a failure. The last lines are node's own closing lines, summed over both parts.
 
 import { spawn } from 'node:child_process';
@@ -25,7 +26,8 @@ const unitPart: Part = {
   testTimeoutMs: 120_000,
   deadlineMs: 240_000,
 };
-const machineFiles = globSync('test/machine/**/*.test.ts').toSorted();
+/** What is published is tested beside them: it takes as long. */
+const machineFiles = globSync('test/{machine,packages}/**/*.test.ts').toSorted();
 const isOne = (file: string, names: readonly string[]): boolean =>
   names.some((name) => file.endsWith(`/${name}.test.ts`));
 /** What must find nobody else's machines on the host, what takes a whole processor, and what has seconds for a lot of work. */

@@ -1,16 +1,15 @@
 // Every command as data: parsing, help and suggestions are made from this.
 
 import { languages, sizeNames, sizes } from '@bulkhead/protocol';
+import { accountSpecs } from './account-specs.ts';
 import type { CommandSpec, OptionSpec } from './command.ts';
+import { help, json, quiet, server } from './option-specs.ts';
 
 const sizeHelp = sizeNames
   .map((name) => `${name} (${sizes[name].vcpus} CPU, ${sizes[name].memoryMib} MiB, ${sizes[name].scratchMib} MiB disk)`)
   .join(', ');
 
 const size: OptionSpec = { type: 'string', value: 'SIZE', help: `what the session is given: ${sizeHelp}` };
-const json: OptionSpec = { type: 'boolean', help: 'print JSON instead of text' };
-const quiet: OptionSpec = { type: 'boolean', short: 'q', help: 'no progress, no summary' };
-const help: OptionSpec = { type: 'boolean', short: 'h', help: 'show this help' };
 const timeout: OptionSpec = {
   type: 'string',
   value: 'TIME',
@@ -47,6 +46,7 @@ Nothing the code does reaches this host: it sees no file of yours but those you 
       lang: { type: 'string', short: 'l', value: 'LANGUAGE', help: `${languages.join(', ')}; python unless said` },
       timeout,
       size,
+      server,
       session: { type: 'string', value: 'ID', help: 'a turn in a session that is kept, instead of in a new one' },
       figures,
       json: { type: 'boolean', help: 'print one JSON document when it is over, whatever happened' },
@@ -84,6 +84,7 @@ lines always end a Python block). The exit code is 0, or that of the last turn t
       size,
       figures,
       lines: { type: 'boolean', help: 'from a pipe: every line is a turn' },
+      server,
       json: { type: 'boolean', help: 'one JSON document a turn, each on its own line' },
       quiet,
       help,
@@ -99,7 +100,8 @@ lines always end a Python block). The exit code is 0, or that of the last turn t
     usage: 'session create|list|show|attach|suspend|resume|fork|checkpoint|restore|terminate [ID] [NAME] [OPTION]...',
     summary: 'sessions that are kept: suspended, resumed, forked, put back',
     description: `A kept session sleeps whenever no command works with it: its memory, files and processes lie sealed on the disk, and it takes
-neither memory nor processor time. The next command that needs it resumes it, where it was.
+neither memory nor processor time. The next command that needs it resumes it, where it was. On a server it goes on, and sleeps when
+it has been idle for as long as it may.
   create                 a new one
   list, show ID          what there is, and all that is known of one
   attach ID              a shell in it; \`bulkhead run --session ID CODE\` is a single turn
@@ -125,6 +127,7 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
       timeout,
       figures,
       lines: { type: 'boolean', help: 'attach, from a pipe: every line is a turn' },
+      server,
       json,
       quiet,
       help,
@@ -136,6 +139,7 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
       ['bulkhead session checkpoint ID before-the-risky-step', 'restore ID before-the-risky-step goes back'],
     ],
   },
+  ...accountSpecs,
   {
     name: 'serve',
     usage: 'serve [OPTION]...',
@@ -182,17 +186,18 @@ files and keys of none, and what turns printed when it was kept long enough.`,
     summary: 'tools for a model, over standard input and output',
     description: `Speaks the Model Context Protocol with the client that starts it: Claude Desktop, Claude Code, Cursor, or a program of yours.
 The model gets tools that run code, read and write files, and create, suspend, resume, fork and terminate sessions.
-Sessions are this host's, unless BULKHEAD_URL names a server; then BULKHEAD_API_KEY says who asks, and what the server has is used.`,
+Sessions are this host's, or those of the server that commands ask (see \`bulkhead help login\`): BULKHEAD_URL names one, BULKHEAD_API_KEY says who asks.`,
     options: {
       keep: {
         type: 'boolean',
         help: 'sessions are kept: they can sleep, and those that were created outlive the client (one process at a time)',
       },
+      server,
       quiet,
       help,
     },
     examples: [
-      ['claude mcp add bulkhead -- bulkhead mcp', 'for Claude Code, with sessions of this host'],
+      ['bulkhead mcp', 'what a client is told to start: claude mcp add bulkhead -- bulkhead mcp'],
       ['BULKHEAD_URL=https://bulkhead.example.com BULKHEAD_API_KEY=… bulkhead mcp', 'for clients that speak no HTTP'],
     ],
   },

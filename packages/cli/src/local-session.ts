@@ -1,16 +1,7 @@
 // A session on this host for one command: opened with progress on stderr, and stopped by the command's signals.
 
 import { setMaxListeners } from 'node:events';
-import {
-  BulkheadError,
-  type Language,
-  type SessionId,
-  type SizeName,
-  defaultSize,
-  languages,
-  parseId,
-  sizeNames,
-} from '@bulkhead/protocol';
+import type { SessionId } from '@bulkhead/protocol';
 import {
   type Bulkhead,
   type Config,
@@ -22,7 +13,6 @@ import {
   openBulkhead,
 } from '@bulkhead/server';
 import type { CommandContext } from './command.ts';
-import { nearest } from './nearest.ts';
 
 export function configure(context: CommandContext): Config {
   const config = loadConfig();
@@ -73,42 +63,4 @@ export async function openLocal(
       await bulkhead[Symbol.asyncDispose]();
     },
   };
-}
-
-/** Errors: `invalid_request`. */
-export function parseSessionId(text: string | undefined): SessionId {
-  const id = text === undefined ? undefined : parseId('session', text);
-  if (id !== undefined) return id;
-  throw new BulkheadError(
-    'invalid_request',
-    text === undefined ? 'Which session?' : 'This is not the id of a session.',
-    {
-      hint: '`bulkhead session list` shows them.',
-      details: { field: 'session' },
-    },
-  );
-}
-
-/** Errors: `invalid_request` with a suggestion. */
-export function parseSize(text: string = defaultSize): SizeName {
-  const found = sizeNames.find((name) => name === text);
-  if (found === undefined) throw unknownValue('size', text, sizeNames);
-  return found;
-}
-
-/** Errors: `invalid_request` with a suggestion. */
-export function parseLanguage(text: string = 'python'): Language {
-  const short: Readonly<Record<string, Language>> = { py: 'python', js: 'javascript', node: 'javascript', sh: 'bash' };
-  const found = languages.find((name) => name === text) ?? short[text];
-  if (found === undefined) throw unknownValue('language', text, languages);
-  return found;
-}
-
-function unknownValue(kind: string, text: string, known: readonly string[]): BulkheadError {
-  const suggestion = nearest(text, known);
-  const hint = suggestion === undefined ? '' : `Did you mean ${suggestion}? `;
-  return new BulkheadError('invalid_request', `There is no ${kind} ${JSON.stringify(text)}.`, {
-    hint: `${hint}There is: ${known.join(', ')}.`,
-    details: { field: kind, expected: known },
-  });
 }

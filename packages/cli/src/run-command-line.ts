@@ -12,6 +12,11 @@ const loaders: Readonly<Record<string, () => Promise<CommandFunction>>> = {
   shell: async () => (await import('./commands/shell.ts')).shell,
   session: async () => (await import('./commands/session.ts')).session,
   serve: async () => (await import('./commands/serve.ts')).serve,
+  login: async () => (await import('./commands/login.ts')).login,
+  logout: async () => (await import('./commands/logout.ts')).logout,
+  whoami: async () => (await import('./commands/whoami.ts')).whoami,
+  tenant: async () => (await import('./commands/tenant.ts')).tenant,
+  key: async () => (await import('./commands/key.ts')).key,
   gc: async () => (await import('./commands/gc.ts')).gc,
   mcp: async () => (await import('./commands/mcp.ts')).mcp,
   image: async () => (await import('./commands/image.ts')).image,
@@ -70,7 +75,7 @@ function beforeTerminator(args: readonly string[]): readonly string[] {
 /** A failure before there was a session has the shape of a turn that did not happen. */
 function failureDocument(name: string, error: BulkheadError, totalMs: number): unknown {
   if (name !== 'run' && name !== 'shell') return { error: error.toJSON() };
-  return turnDocument({ record: undefined, result: undefined, error: error.toJSON(), totalMs });
+  return turnDocument({ info: undefined, result: undefined, error: error.toJSON(), totalMs });
 }
 
 function unknownCommand(name: string): BulkheadError {

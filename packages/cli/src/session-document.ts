@@ -1,8 +1,9 @@
-import type { SessionRecord } from '@bulkhead/server';
+import type { SessionInfo } from './backend.ts';
 
 /** What `bulkhead session` shows of a session. */
-export function sessionDocument(record: SessionRecord): Readonly<Record<string, unknown>> {
-  const { id, state, size, tier, runtime, turnCount, epoch, parent, snapshot, timeLimits, error, launch } = record;
+export function sessionDocument(info: SessionInfo): Readonly<Record<string, unknown>> {
+  const { id, state, size, tier, runtime, turnCount, createdAt, activeAt, endedAt, launchMs } = info;
+  const { parent, epoch, snapshot, timeLimits, error } = info;
   return {
     id,
     state,
@@ -10,23 +11,19 @@ export function sessionDocument(record: SessionRecord): Readonly<Record<string, 
     tier,
     runtime,
     turnCount,
-    createdAt: time(record.createdAtUnixMs),
-    activeAt: time(record.activeAtUnixMs),
-    endedAt: record.endedAtUnixMs === null ? null : time(record.endedAtUnixMs),
+    createdAt,
+    activeAt,
+    endedAt,
     parent,
     epoch,
     snapshot,
-    launchMs: launch === null ? null : Math.round(launch.confirmedMs * 10) / 10,
+    launchMs: launchMs === null ? null : Math.round(launchMs * 10) / 10,
     timeLimits,
     error,
   };
 }
 
 /** A line of the list. */
-export function sessionLine({ id, state, size, turnCount, activeAtUnixMs, parent }: SessionRecord): unknown {
-  return { id, state, size, turns: turnCount, active: time(activeAtUnixMs), parent: parent ?? '' };
-}
-
-export function time(unixMs: number): string {
-  return new Date(unixMs).toISOString();
+export function sessionLine({ id, state, size, turnCount, activeAt, parent }: SessionInfo): unknown {
+  return { id, state, size, turns: turnCount, active: activeAt, parent: parent ?? '' };
 }

@@ -2,7 +2,7 @@
 
 import { BulkheadError, type Language } from '@bulkhead/protocol';
 import { parseDurationMs } from './duration.ts';
-import { parseLanguage } from './local-session.ts';
+import { parseLanguage } from './parse-values.ts';
 import { nearest } from './nearest.ts';
 
 export type ShellInput =

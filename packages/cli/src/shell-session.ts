@@ -9,7 +9,7 @@ import {
   type TurnResult,
   errorEntry,
 } from '@bulkhead/protocol';
-import type { SessionHandle, Turn } from '@bulkhead/server';
+import type { CommandSession, CommandTurn } from './backend.ts';
 import { commandSpecs } from './command-specs.ts';
 import { formatBytes } from './duration.ts';
 import { jsonLine } from './output.ts';
@@ -22,7 +22,7 @@ import { type TurnView, showSummary, showTurn } from './turn-view.ts';
 
 export interface ShellOptions {
   readonly view: TurnView;
-  readonly launch: (signal: AbortSignal) => Promise<SessionHandle>;
+  readonly launch: (signal: AbortSignal) => Promise<CommandSession>;
   readonly json: boolean;
   readonly language: Language;
   readonly timeoutMs: number | undefined;
@@ -35,8 +35,8 @@ export class ShellSession {
   language: Language;
   readonly #options: ShellOptions;
   #timeoutMs: number | undefined;
-  #session: SessionHandle | undefined;
-  #turn: Turn | undefined;
+  #session: CommandSession | undefined;
+  #turn: CommandTurn | undefined;
 
   constructor(options: ShellOptions) {
     this.#options = options;
@@ -49,7 +49,7 @@ export class ShellSession {
     this.#session = await this.#options.launch(signal);
   }
 
-  get session(): SessionHandle {
+  get session(): CommandSession {
     if (this.#session === undefined) throw new Error('The session of the shell is not open');
     return this.#session;
   }
@@ -84,20 +84,20 @@ export class ShellSession {
     } finally {
       this.#turn = undefined;
     }
-    const { record } = this.session;
+    const { info } = this.session;
     if (json) {
       const totalMs = view.context.elapsedMs() - started;
-      await view.context.stdout.write(jsonLine(turnDocument({ record, result, error: undefined, totalMs })));
-    } else await showSummary(view, { ...record, launch: null }, result, undefined);
+      await view.context.stdout.write(jsonLine(turnDocument({ info, result, error: undefined, totalMs })));
+    } else await showSummary(view, { ...info, launchMs: null }, result, undefined);
     return { exitCode: exitCodeOf(result.error), next: result.context === 'gone' ? 'gone' : 'go-on' };
   }
 
   async #failed(error: BulkheadError): Promise<BlockOutcome> {
     const { view, json } = this.#options;
     if (json) {
-      const record = this.#session?.record;
+      const info = this.#session?.info;
       await view.context.stdout.write(
-        jsonLine(turnDocument({ record, result: undefined, error: error.toJSON(), totalMs: 0 })),
+        jsonLine(turnDocument({ info, result: undefined, error: error.toJSON(), totalMs: 0 })),
       );
     } else await reportError(view.context.stderr, error);
     const gone = goneCodes.has(error.code);
@@ -116,7 +116,7 @@ export class ShellSession {
   }
 
   async #answer(input: Exclude<ShellInput, { kind: 'code' }>, signal: AbortSignal): Promise<readonly string[]> {
-    const { guest, record } = this.session;
+    const { files, info } = this.session;
     const { workingDir } = this.#options.view.context;
     switch (input.kind) {
       case 'lang':
@@ -129,7 +129,7 @@ export class ShellSession {
         await this.session.restartContext(this.language);
         return [`A new ${this.language} interpreter; files are kept.`];
       case 'files': {
-        const { entries, truncated } = await guest.listFiles(input.path, { signal });
+        const { entries, truncated } = await files.listFiles(input.path, { signal });
         const lines = entries.map(
           ({ name, kind, sizeBytes }) =>
             `${formatBytes(sizeBytes).padStart(12)}  ${terminalText(JSON.stringify(name).slice(1, -1))}${kind === 'directory' ? '/' : ''}`,
@@ -140,24 +140,24 @@ export class ShellSession {
         const parsed = parseUpload(input.local, workingDir);
         const transfer = input.guest === undefined ? parsed : { ...parsed, guest: input.guest };
         await checkUpload(transfer);
-        const bytes = await upload(guest, transfer, signal);
+        const bytes = await upload(files, transfer, signal);
         return [`${formatBytes(bytes)} to ${transfer.guest}`];
       }
       case 'download': {
         const parsed = parseDownload(input.guest, workingDir);
         const transfer = input.local === undefined ? parsed : { ...parsed, local: resolve(workingDir, input.local) };
-        const bytes = await download(guest, transfer, signal);
+        const bytes = await download(files, transfer, signal);
         return [`${formatBytes(bytes)} to ${transfer.local}`];
       }
       case 'session':
         return [
-          `session  ${record.id}`,
-          `state    ${record.state}`,
-          `size     ${record.size}`,
-          `runtime  ${record.runtime}`,
-          `tier     ${record.tier}`,
-          `boot id  ${terminalText(record.bootId ?? '')}`,
-          `turns    ${record.turnCount}`,
+          `session  ${info.id}`,
+          `state    ${info.state}`,
+          `size     ${info.size}`,
+          `runtime  ${info.runtime}`,
+          `tier     ${info.tier}`,
+          ...(info.bootId === null ? [] : [`boot id  ${terminalText(info.bootId)}`]),
+          `turns    ${info.turnCount}`,
         ];
       case 'help':
         return (commandSpecs.find(({ name }) => name === 'shell')?.description ?? '').split('\n');

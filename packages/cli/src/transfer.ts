@@ -5,7 +5,7 @@ import { createReadStream, existsSync } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { basename, join, posix, resolve } from 'node:path';
 import { BulkheadError } from '@bulkhead/protocol';
-import type { SessionGuest } from '@bulkhead/server';
+import type { CommandFiles } from './backend.ts';
 import { localFileError } from './figures.ts';
 
 export interface Transfer {
@@ -54,12 +54,12 @@ export async function checkUpload({ local }: Transfer): Promise<void> {
 }
 
 /** The number of bytes. Errors: `file_error`, `upload_incomplete`, `invalid_request`, and those of the guest. */
-export async function upload(guest: SessionGuest, transfer: Transfer, signal: AbortSignal): Promise<number> {
+export async function upload(files: CommandFiles, transfer: Transfer, signal: AbortSignal): Promise<number> {
   await checkUpload(transfer);
   const { size } = await stat(transfer.local);
   // A file that grows meanwhile is sent as it was; one that shrinks is an upload that ended early.
   const content = size === 0 ? emptyContent() : createReadStream(transfer.local, { end: size - 1 });
-  await guest.writeFile(transfer.guest, content, size, { signal });
+  await files.writeFile(transfer.guest, content, size, { signal });
   return size;
 }
 
@@ -68,11 +68,11 @@ async function* emptyContent(): AsyncGenerator<Uint8Array, void, void> {
 }
 
 /** The number of bytes. The local file appears whole or not at all. Errors: `file_error`, `limit_exceeded`, `disk_full`. */
-export async function download(guest: SessionGuest, transfer: Transfer, signal: AbortSignal): Promise<number> {
+export async function download(files: CommandFiles, transfer: Transfer, signal: AbortSignal): Promise<number> {
   const local = await intoFolder(transfer);
   const part = `${local}.${randomBytes(6).toString('hex')}.part`;
   try {
-    const bytes = await receive(guest, transfer.guest, part, signal);
+    const bytes = await receive(files, transfer.guest, part, signal);
     await rename(part, local);
     return bytes;
   } catch (error) {
@@ -81,10 +81,10 @@ export async function download(guest: SessionGuest, transfer: Transfer, signal: 
   }
 }
 
-async function receive(guest: SessionGuest, path: string, part: string, signal: AbortSignal): Promise<number> {
+async function receive(files: CommandFiles, path: string, part: string, signal: AbortSignal): Promise<number> {
   await using file = await open(part, 'wx', 0o644);
   let bytes = 0;
-  for await (const chunk of guest.readFile(path, { signal })) {
+  for await (const chunk of files.readFile(path, { signal })) {
     bytes += chunk.length;
     if (bytes > downloadMaxBytes) {
       throw new BulkheadError('limit_exceeded', `${path} has more than ${downloadMaxBytes} bytes.`);

@@ -1,5 +1,5 @@
 import type { ErrorJson, SessionId, Tier, TurnResult } from '@bulkhead/protocol';
-import type { SessionRecord } from '@bulkhead/server';
+import type { SessionInfo } from './backend.ts';
 
 /** What `--json` prints: the same members on every path. */
 export interface TurnDocument {
@@ -19,17 +19,17 @@ export interface TurnDocument {
 }
 
 export interface DocumentParts {
-  readonly record: SessionRecord | undefined;
+  readonly info: SessionInfo | undefined;
   readonly result: TurnResult | undefined;
   /** What failed beside the turn. */
   readonly error: ErrorJson | undefined;
   readonly totalMs: number;
 }
 
-export function turnDocument({ record, result, error, totalMs }: DocumentParts): TurnDocument {
+export function turnDocument({ info, result, error, totalMs }: DocumentParts): TurnDocument {
   const failure = result?.error ?? error ?? null;
   return {
-    sessionId: record?.id ?? null,
+    sessionId: info?.id ?? null,
     status: failure === null ? 'ok' : 'error',
     stdout: result?.stdout ?? '',
     stderr: result?.stderr ?? '',
@@ -39,12 +39,12 @@ export function turnDocument({ record, result, error, totalMs }: DocumentParts):
     context: result?.context ?? null,
     truncated: result?.truncated ?? { stdoutBytes: 0, stderrBytes: 0, resultBytes: 0 },
     timings: {
-      launchMs: round(record?.launch?.confirmedMs),
+      launchMs: round(info?.launchMs ?? undefined),
       turnMs: round(result?.timings.turnMs),
       totalMs: Math.round(totalMs * 1000) / 1000,
     },
-    runtime: record?.runtime ?? null,
-    tier: record?.tier ?? null,
+    runtime: info?.runtime ?? null,
+    tier: info?.tier ?? null,
   };
 }
 

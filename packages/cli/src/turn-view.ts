@@ -1,7 +1,7 @@
 // A turn as people see it: output as it comes, results as text, figures as files, tracebacks and notes on stderr.
 
 import type { MimeBundle, TurnEvent, TurnResult } from '@bulkhead/protocol';
-import type { SessionRecord, Turn } from '@bulkhead/server';
+import type { CommandTurn, SessionInfo } from './backend.ts';
 import type { CommandContext } from './command.ts';
 import { formatBytes, formatDuration } from './duration.ts';
 import type { FigureFolder } from './figures.ts';
@@ -17,7 +17,7 @@ export interface TurnView {
 }
 
 /** Shows a turn as it goes on, up to its end. */
-export async function showTurn(view: TurnView, turn: Turn): Promise<TurnResult> {
+export async function showTurn(view: TurnView, turn: CommandTurn): Promise<TurnResult> {
   for await (const event of turn.events()) await showEvent(view, event);
   const result = await turn.result;
   // A traceback has told everything there is to say.
@@ -89,15 +89,15 @@ async function note({ context: { stderr }, quiet }: TurnView, text: string): Pro
 /** The last line: where it ran and how long it took. On a terminal only. */
 export async function showSummary(
   view: TurnView,
-  record: SessionRecord,
+  { tier, launchMs }: Pick<SessionInfo, 'tier' | 'launchMs'>,
   result: TurnResult | undefined,
   totalMs: number | undefined,
 ): Promise<void> {
   const { stderr } = view.context;
   if (view.quiet || !stderr.isTty) return;
   const parts = [
-    record.tier,
-    ...(record.launch === null ? [] : [`launch ${formatDuration(record.launch.confirmedMs)}`]),
+    tier,
+    ...(launchMs === null ? [] : [`launch ${formatDuration(launchMs)}`]),
     ...(result === undefined ? [] : [`turn ${formatDuration(result.timings.turnMs)}`]),
     ...(totalMs === undefined ? [] : [`total ${formatDuration(totalMs)}`]),
   ];

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { errorCatalogue } from '@bulkhead/protocol';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import type { CallToolResult } from '@modelcontextprotocol/sdk/types.js';
@@ -105,7 +106,7 @@ test('a file of messages is answered to its end, and nothing else is on stdout',
 test('a server without a key, and an address that would show the key to the network, are refused', async () => {
   await using folder = await makeFolder();
   const { exitCode, stderr } = await runCli(['mcp'], { cwd: folder.path, env: { BULKHEAD_URL: 'http://127.0.0.1:1' } });
-  assert.equal(exitCode, 2);
+  assert.equal(exitCode, errorCatalogue.unauthenticated.exitCode);
   assert.match(stderr, /BULKHEAD_API_KEY/);
   const clear = await runCli(['mcp'], {
     cwd: folder.path,

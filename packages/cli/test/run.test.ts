@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { callCli, makeFolder, runCli } from './run-cli.ts';
+import { describeBothWays, makeFolder, runCli as runHere } from './run-cli.ts';
 
 const members = [
   'sessionId',
@@ -24,7 +24,7 @@ function parseDocument(stdout: string): Record<string, unknown> & { error: { cod
   return JSON.parse(stdout);
 }
 
-describe('bulkhead run', { concurrency: 2 }, () => {
+describeBothWays('bulkhead run', ({ callCli, runCli }) => {
   it('shows what the code prints, and its last value', async () => {
     const { exitCode, stdout, stderr } = await callCli(['run', 'print(6*7)\n6*7']);
     assert.deepEqual([exitCode, stdout, stderr], [0, '42\n42\n', '']);
@@ -82,12 +82,6 @@ describe('bulkhead run', { concurrency: 2 }, () => {
       assert.match(plain.stderr, code === 'turn_failed' ? /ZeroDivisionError/ : new RegExp(`bulkhead: ${code}:`));
     });
   }
-
-  it('refuses the fake runtime where it is not allowed, in JSON as well', async () => {
-    const { exitCode, stdout } = await runCli(['run', '--json', '1'], { env: { BULKHEAD_ALLOW_FAKE: '' } });
-    const document = parseDocument(stdout);
-    assert.deepEqual([exitCode, document.error?.code, document['sessionId']], [2, 'config_invalid', null]);
-  });
 
   it('gives files to the session and fetches them, names with colons and newlines included', async () => {
     await using folder = await makeFolder();
@@ -158,7 +152,7 @@ describe('bulkhead run', { concurrency: 2 }, () => {
   });
 });
 
-describe('a signal', { concurrency: 2 }, () => {
+describeBothWays('a signal', ({ runCli }) => {
   it('SIGINT interrupts the turn; exit code 130, one JSON document', async () => {
     const result = await runCli(['run', 'print("on")\nwhile True: pass'], {
       onOutput: (child, text) => void (text === 'on\n' && child.kill('SIGINT')),
@@ -206,4 +200,12 @@ describe('a signal', { concurrency: 2 }, () => {
       assert.equal(parseDocument(result.stdout).error === null, result.exitCode === 0);
     });
   }
+});
+
+describe('bulkhead run', () => {
+  it('refuses the fake runtime where it is not allowed, in JSON as well', async () => {
+    const { exitCode, stdout } = await runHere(['run', '--json', '1'], { env: { BULKHEAD_ALLOW_FAKE: '' } });
+    const document = parseDocument(stdout);
+    assert.deepEqual([exitCode, document.error?.code, document['sessionId']], [2, 'config_invalid', null]);
+  });
 });

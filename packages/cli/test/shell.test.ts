@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { readFile, stat } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
-import { callCli, fakeEnvironment, makeFolder, nodeArguments, runCli } from './run-cli.ts';
+import { it } from 'node:test';
+import { type Commands, describeBothWays, makeFolder, nodeArguments } from './run-cli.ts';
 
-describe('bulkhead shell, from a pipe', { concurrency: 2 }, () => {
+describeBothWays('bulkhead shell, from a pipe', ({ callCli, runCli, environment }) => {
   it('runs a turn for each block in one session, and prints nothing else', async () => {
     const { exitCode, stdout, stderr } = await callCli(['shell'], { input: 'x = 41\n\nprint(x + 1)\n' });
     assert.deepEqual([exitCode, stdout, stderr], [0, '42\n', '']);
@@ -68,7 +68,7 @@ describe('bulkhead shell, from a pipe', { concurrency: 2 }, () => {
 
   it('ends with 130 on SIGINT between turns', async () => {
     const child = spawn(process.execPath, [...nodeArguments, 'shell'], {
-      env: fakeEnvironment('/tmp'),
+      env: environment('/tmp'),
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     child.stdin.write('print("ready")\n\n');
@@ -79,7 +79,7 @@ describe('bulkhead shell, from a pipe', { concurrency: 2 }, () => {
 
   it('answers each block before the next is written', async () => {
     const child = spawn(process.execPath, [...nodeArguments, 'shell'], {
-      env: fakeEnvironment('/tmp'),
+      env: environment('/tmp'),
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     child.stdout.setEncoding('utf8');
@@ -126,34 +126,40 @@ sys.stdout.write(repr(seen) + '\\n')
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `;
 
-async function atTerminal(
+type AtTerminal = (
   args: readonly string[],
   steps: readonly (readonly [send: string, expect: string])[],
   cwd: string,
-): Promise<{ readonly exitCode: number | null; readonly text: string }> {
-  const python = steps.map(([send, expect]) => `(bytes.fromhex("${hex(send)}"), bytes.fromhex("${hex(expect)}"))`);
-  const child = spawn(
-    'python3',
-    ['-c', terminal, `[${python.join(',')}]`, process.execPath, ...nodeArguments, ...args],
-    {
-      cwd,
-      env: { ...fakeEnvironment(cwd), TERM: 'xterm' },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
-  let text = '';
-  child.stdout.setEncoding('utf8').on('data', (piece: string) => {
-    text += piece;
-  });
-  const exitCode = await new Promise<number | null>((resolve) => void child.on('close', resolve));
-  return { exitCode, text };
+) => Promise<{ readonly exitCode: number | null; readonly text: string }>;
+
+function terminalWith(environment: Commands['environment']): AtTerminal {
+  return async (args, steps, cwd) => {
+    const python = steps.map(([send, expect]) => `(bytes.fromhex("${hex(send)}"), bytes.fromhex("${hex(expect)}"))`);
+    const child = spawn(
+      'python3',
+      ['-c', terminal, `[${python.join(',')}]`, process.execPath, ...nodeArguments, ...args],
+      {
+        cwd,
+        env: { ...environment(cwd), TERM: 'xterm' },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
+    let text = '';
+    child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+      text += piece;
+    });
+    const exitCode = await new Promise<number | null>((resolve) => void child.on('close', resolve));
+    return { exitCode, text };
+  };
 }
 
 function hex(text: string): string {
   return Buffer.from(text).toString('hex');
 }
 
-describe('bulkhead shell, at a terminal', { concurrency: 2 }, () => {
+describeBothWays('bulkhead shell, at a terminal', ({ environment }) => {
+  const atTerminal = terminalWith(environment);
+
   it('keeps variables, reads blocks, interrupts a turn with Ctrl-C and lives on, ends with Ctrl-D', async () => {
     await using folder = await makeFolder();
     const { exitCode, text } = await atTerminal(
@@ -164,6 +170,7 @@ describe('bulkhead shell, at a terminal', { concurrency: 2 }, () => {
         ['print(x + 1)\r', '42'],
         ['(1 +\r', '... '],
         ['2)\r', '3'],
+        ['', '>>> '],
         ['while True: pass\r', 'pass'],
         ['\u0003', 'turn_interrupted'],
         ['print(x + 59)\r', '100'],

@@ -133,6 +133,8 @@ export interface BulkheadErrorOptions {
   readonly details?: Readonly<Record<string, unknown>>;
   /** What happened on the host; never serialised. */
   readonly cause?: unknown;
+  /** Of the request that a server refused, for whoever looks into its log. */
+  readonly requestId?: string;
 }
 
 /** The only error class that crosses a public edge. `cause` stays on the host: `toJSON` leaves it out. */
@@ -140,6 +142,7 @@ export class BulkheadError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly details: Readonly<Record<string, unknown>> | undefined;
+  readonly requestId: string | undefined;
 
   constructor(code: ErrorCode, message: string, options: BulkheadErrorOptions = {}) {
     super(message, options.cause === undefined ? {} : { cause: options.cause });
@@ -147,6 +150,7 @@ export class BulkheadError extends Error {
     this.code = code;
     this.hint = options.hint;
     this.details = options.details;
+    this.requestId = options.requestId;
   }
 
   toJSON(): ErrorJson {

@@ -46,6 +46,7 @@ export {
   contextFates,
   languages,
 } from './turns.ts';
+export { TurnFold, foldTurn } from './turn-fold.ts';
 export { type Role, type Scope, roleNames, roles, scopes } from './scopes.ts';
 export {
   type HttpMethod,
@@ -64,7 +65,14 @@ export {
   takesIfMatch,
 } from './route.ts';
 export { type Operation, type Routes, routeList, routes } from './routes.ts';
-export { type Labels, type Problem, labelKeySchema, labelsSchema, problemSchema } from './schemas/common.ts';
+export {
+  type Labels,
+  type Problem,
+  labelKeySchema,
+  labelValueSchema,
+  labelsSchema,
+  problemSchema,
+} from './schemas/common.ts';
 export {
   type CommandEvent,
   type CommandResult,

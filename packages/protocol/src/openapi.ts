@@ -96,7 +96,7 @@ const lastEventId: OpenApiParameter = {
   in: 'header',
   required: false,
   description: 'The `id` of the last event that was read: the stream goes on after it, across servers and restarts.',
-  schema: { type: 'string', pattern: '^[0-9]{1,15}$' },
+  schema: { type: 'string', pattern: '^[0-9]{0,15}$' },
 };
 
 /** What else a request may have, beside what its schemas say. */

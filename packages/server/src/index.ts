@@ -34,7 +34,12 @@ export type { Page, PageRequest } from './lib/page.ts';
 export type { Authority } from './open-authority.ts';
 export type { Reconciled, Tenancy } from './open-tenancy.ts';
 export type { Caller } from './tenants/caller.ts';
+export { checkpointResource, keyResource, sessionResource, tenantResource } from './api/rest/represent.ts';
+export { destroySecret, writeSecret } from './lib/key-file.ts';
+export { readOwnerFile } from './lib/owner-file.ts';
+export { type ServerNearby, announceServer, findServerNearby } from './running-server.ts';
 export { localTenant } from './tenants/local-tenant.ts';
+export { owner } from './api/owner-access.ts';
 export type {
   Access,
   Answer,

@@ -8,6 +8,7 @@ import { CallerPorts } from './api/caller-ports.ts';
 import { CallerSessions } from './api/caller-sessions.ts';
 import { Connections } from './api/connections.ts';
 import { mountMcp } from './api/mcp/register-mcp.ts';
+import { withOwner } from './api/owner-access.ts';
 import { portAddresses } from './api/ports/port-addresses.ts';
 import { PortProxy } from './api/ports/port-proxy.ts';
 import { type Mount, createServer } from './api/rest/create-server.ts';
@@ -23,6 +24,7 @@ import { ExposedPorts } from './ports/exposed-ports.ts';
 import { Preparation } from './preparation.ts';
 import type { Authority } from './open-authority.ts';
 import type { Tenancy } from './open-tenancy.ts';
+import { announceServer, makeOwnerCredential } from './running-server.ts';
 import type { Runtime, RuntimeCapabilities } from './runtimes/runtime.ts';
 import { RunningTurns } from './sessions/running-turns.ts';
 import type { Sessions, SessionsOptions } from './sessions/sessions.ts';
@@ -79,20 +81,10 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
   const running = new RunningTurns(systemClock);
   const served = opening.use(await open({ keep: true, onTransition: (_before, after) => running.show(after) }));
   const { sessions, keeping, tenancy, authority } = served;
-  if (keeping === undefined || tenancy === undefined || authority === undefined)
+  if (keeping === undefined || tenancy === undefined || authority === undefined) {
     throw new TypeError('the service keeps what it does');
-  const {
-    tls: files,
-    peerUrl,
-    logLevel,
-    trustProxy,
-    corsOrigins,
-    host,
-    port,
-    drainMs,
-    portsUrl,
-    publicUrl,
-  } = config.server;
+  }
+  const { tls: files, peerUrl, logLevel, trustProxy, corsOrigins, host, port, drainMs } = config.server;
   const tls = files === undefined ? undefined : await readTls(files);
   const first = await tenancy.ensureFirstTenant();
   const preparation = opening.use(
@@ -100,6 +92,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
   );
   const stopping = new AbortController();
   const callerSessions = new CallerSessions({ sessions, stored: keeping.sessions, turns: keeping.turns });
+  const credential = makeOwnerCredential();
   const connections = new Connections();
   const attachments = new Attachments();
   const ports = opening.use(new ExposedPorts({ sessions }));
@@ -109,7 +102,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     sessions: callerSessions,
     ports: new CallerPorts({ sessions: callerSessions, ports, addresses, terminals: new TerminalTokens() }),
     attachments,
-    access: tenancy.access,
+    access: withOwner(tenancy.access, credential),
     tenants: tenancy.tenants,
     keys: tenancy.keys,
     idempotency: tenancy.idempotency,
@@ -140,9 +133,11 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
   opening.defer(() => app.close());
   if (files !== undefined) opening.use(followTls(app.server, files, (err) => app.log.error({ err }, 'certificate')));
   if (peerUrl !== undefined) await keeping.store.hosts.advertise(peerUrl);
+  const announced = opening.use(await announceServer(config.stateDir, { url: urlHere(url, config), credential }));
   const opened = opening.move();
   const close = async (): Promise<void> => {
     preparation.stop();
+    await announced[Symbol.asyncDispose]();
     app.log.info({ turns: running.count }, 'stopping');
     app.server.close();
     app.server.closeIdleConnections();
@@ -158,6 +153,15 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
   const closeOnce = (): Promise<void> => (closing ??= close());
   const { ready } = preparation;
   return { url, first, ready, service, sessions, close: closeOnce, [Symbol.asyncDispose]: closeOnce };
+}
+
+/** Where commands of this host reach it: nothing leaves the host, unless only another name is in the certificate. */
+function urlHere(listening: string, { server: { tls, publicUrl } }: Pick<Config, 'server'>): string {
+  if (tls !== undefined && publicUrl !== undefined) return publicUrl;
+  const url = new URL(listening);
+  if (url.hostname === '0.0.0.0') url.hostname = '127.0.0.1';
+  if (url.hostname === '[::]') url.hostname = '[::1]';
+  return url.origin;
 }
 
 /** What is no plain request and answer. */

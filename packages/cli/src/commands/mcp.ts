@@ -1,16 +1,16 @@
 // `bulkhead mcp`: a server of MCP for one client, which starts it. stdout is the client's; what people may want to know goes to stderr.
 
 import { Writable } from 'node:stream';
-import { BulkheadError } from '@bulkhead/protocol';
 import { serveMcp } from '@bulkhead/server';
 import { bulkheadVersion } from '../bulkhead-version.ts';
 import type { CommandContext, CommandInput } from '../command.ts';
+import { findServer } from '../find-server.ts';
 import { configure, openLocal } from '../local-session.ts';
 
 export async function mcp(context: CommandContext, input: CommandInput): Promise<number> {
-  const { client } = configure(context);
-  if (client.url === undefined) await serveHere(context, input);
-  else await serveThere(context, new URL(client.url), client.apiKey);
+  const server = await findServer(configure(context), input.text('server'));
+  if (server === undefined) await serveHere(context, input);
+  else await serveThere(context, new URL(server.url), server.apiKey);
   return 0;
 }
 
@@ -20,12 +20,7 @@ async function serveHere(context: CommandContext, input: CommandInput): Promise<
   await serveMcp(local.bulkhead, { ...streams(context), version: await bulkheadVersion() });
 }
 
-async function serveThere(context: CommandContext, url: URL, key: string | undefined): Promise<void> {
-  if (key === undefined) {
-    throw new BulkheadError('invalid_request', 'A server is configured, and no key for it.', {
-      hint: 'Set BULKHEAD_API_KEY; or unset BULKHEAD_URL to use sessions of this host.',
-    });
-  }
+async function serveThere(context: CommandContext, url: URL, key: string): Promise<void> {
   const { bridge } = await import('../mcp-bridge.ts');
   const { stderr } = context;
   await bridge({

@@ -1,11 +1,12 @@
 import { type ErrorJson, type SessionId, type TurnResult, errorEntry } from '@bulkhead/protocol';
-import type { SessionHandle, SessionRecord } from '@bulkhead/server';
 import { resolve } from 'node:path';
+import type { CommandSession, SessionInfo } from '../backend.ts';
 import type { CommandContext, CommandInput } from '../command.ts';
 import { formatBytes, parseDurationMs } from '../duration.ts';
 import { FigureFolder } from '../figures.ts';
-import { openLocal, parseLanguage, parseSessionId, parseSize } from '../local-session.ts';
+import { openBackend } from '../open-backend.ts';
 import { jsonLine } from '../output.ts';
+import { parseLanguage, parseSessionId, parseSize } from '../parse-values.ts';
 import { readCode } from '../read-code.ts';
 import { reportError, toBulkheadError } from '../report-error.ts';
 import { type Transfer, checkUpload, download, parseDownload, parseUpload, upload } from '../transfer.ts';
@@ -27,7 +28,7 @@ interface RunPlan {
 
 /** What is known so far: whatever fails, this much can be told. */
 interface Progress {
-  record?: SessionRecord;
+  info?: SessionInfo;
   result?: TurnResult;
   error?: ErrorJson;
 }
@@ -40,17 +41,17 @@ export async function run(context: CommandContext, input: CommandInput): Promise
   const view = viewOf(context, input, plan);
   const progress: Progress = {};
   try {
-    await carryOut(plan, view, progress, signal);
+    await carryOut(plan, { view, input }, progress, signal);
   } catch (error) {
     const failure = toBulkheadError(error);
     progress.error = failure.toJSON();
     if (!plan.json) await reportError(context.stderr, failure);
   }
   const totalMs = context.elapsedMs();
-  const { record, result } = progress;
+  const { info, result } = progress;
   if (plan.json) {
-    await context.stdout.write(jsonLine(turnDocument({ record, result, error: progress.error, totalMs })));
-  } else if (record !== undefined) await showSummary(view, record, result, totalMs);
+    await context.stdout.write(jsonLine(turnDocument({ info, result, error: progress.error, totalMs })));
+  } else if (info !== undefined) await showSummary(view, info, result, totalMs);
   if (context.interrupts.ended.aborted) return errorEntry('cancelled').exitCode;
   const error = result?.error ?? progress.error;
   return error === undefined || error === null ? 0 : errorEntry(error.code).exitCode;
@@ -81,26 +82,36 @@ function viewOf(context: CommandContext, input: CommandInput, { quiet, session }
 }
 
 /** Returns when the session and everything it had is gone; or, when it is kept, asleep. */
-async function carryOut(plan: RunPlan, view: TurnView, progress: Progress, signal: AbortSignal): Promise<void> {
+async function carryOut(
+  plan: RunPlan,
+  { view, input }: { readonly view: TurnView; readonly input: CommandInput },
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
   const { session: kept } = plan;
-  await using local = await openLocal(view.context, { quiet: plan.quiet, keep: kept !== undefined });
+  await using backend = await openBackend(view.context, input, { quiet: plan.quiet, keep: kept !== undefined });
   const session = await (kept === undefined
-    ? local.createSession({ size: plan.size }, signal)
-    : local.openSession(kept, signal));
-  progress.record = session.record;
-  for (const transfer of plan.uploads) await upload(session.guest, transfer, signal);
+    ? backend.launchSession({ size: plan.size }, signal)
+    : backend.openSession(kept, signal));
+  progress.info = session.info;
+  for (const transfer of plan.uploads) await upload(session.files, transfer, signal);
   const { code, language, timeoutMs } = plan;
   const request = { code, language, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
   const turn = session.startTurn(request, { signal });
   progress.result = plan.json ? await turn.result : await showTurn(view, turn);
-  progress.record = session.record;
+  progress.info = session.info;
   if (progress.result.context !== 'gone' && !signal.aborted) await fetchOutputs(plan, view, session, signal);
 }
 
-async function fetchOutputs(plan: RunPlan, view: TurnView, session: SessionHandle, signal: AbortSignal): Promise<void> {
+async function fetchOutputs(
+  plan: RunPlan,
+  view: TurnView,
+  session: CommandSession,
+  signal: AbortSignal,
+): Promise<void> {
   const { stderr } = view.context;
   for (const transfer of plan.downloads) {
-    const bytes = await download(session.guest, transfer, signal);
+    const bytes = await download(session.files, transfer, signal);
     if (!plan.json && !plan.quiet) await stderr.line(`[${transfer.local}: ${formatBytes(bytes)}]`);
   }
 }

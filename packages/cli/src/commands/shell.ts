@@ -1,11 +1,13 @@
 import { resolve } from 'node:path';
 import { BulkheadError, errorEntry } from '@bulkhead/protocol';
-import type { SessionHandle } from '@bulkhead/server';
+import type { Backend, CommandSession } from '../backend.ts';
 import { BlockReader } from '../block-reader.ts';
 import type { CommandContext, CommandInput } from '../command.ts';
 import { parseDurationMs } from '../duration.ts';
 import { FigureFolder } from '../figures.ts';
-import { type OpenedBulkhead, configure, openLocal, parseLanguage, parseSize } from '../local-session.ts';
+import { configure } from '../local-session.ts';
+import { openBackend } from '../open-backend.ts';
+import { parseLanguage, parseSize } from '../parse-values.ts';
 import { readLines } from '../read-lines.ts';
 import { ShellSession } from '../shell-session.ts';
 import type { TurnView } from '../turn-view.ts';
@@ -19,14 +21,14 @@ export async function shell(context: CommandContext, input: CommandInput): Promi
   const size = parseSize(input.text('size'));
   return await runShell(context, input, {
     keep: false,
-    launch: (local, signal) => local.createSession({ size }, signal),
+    launch: (backend, signal) => backend.launchSession({ size }, signal),
   });
 }
 
 export interface ShellLaunch {
   /** Whether the session goes on, asleep, when the shell ends. */
   readonly keep: boolean;
-  readonly launch: (local: OpenedBulkhead, signal: AbortSignal) => Promise<SessionHandle>;
+  readonly launch: (backend: Backend, signal: AbortSignal) => Promise<CommandSession>;
 }
 
 /** A shell on a session: its exit code. */
@@ -42,10 +44,10 @@ export async function runShell(
   const json = input.flag('json');
 
   const launching = new AbortController();
-  await using local = await openLocal(context, { quiet: view.quiet || json, keep });
+  await using backend = await openBackend(context, input, { quiet: view.quiet || json, keep });
   const session = new ShellSession({
     view,
-    launch: (signal) => launch(local, signal),
+    launch: (signal) => launch(backend, signal),
     json,
     language,
     timeoutMs,
@@ -71,7 +73,7 @@ async function atPrompt(context: CommandContext, session: ShellSession): Promise
     import('../shell-history.ts'),
   ]);
   const { stderr, interrupts } = context;
-  const { tier } = session.session.record;
+  const { tier } = session.session.info;
   await stderr.line(stderr.style('dim', `Session ${session.session.id} (${tier}). :help for help, Ctrl-D to end.`));
   const history = new ShellHistory(configure(context).stateDir);
   const { stdin: input, terminal: output } = context;

@@ -74,7 +74,7 @@ export const tenantRoutes = {
     params: tenantParams,
     status: 204,
     versioned: true,
-    errors: ['not_found', 'precondition_failed'],
+    errors: ['state_conflict', 'not_found', 'precondition_failed'],
   },
   createKey: {
     method: 'POST',

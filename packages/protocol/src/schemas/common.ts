@@ -65,8 +65,12 @@ export type Problem = z.infer<typeof problemSchema>;
 
 /** Labels are the caller's own; they are searched for, never interpreted. */
 export const labelKeySchema = z.string().regex(/^[a-z0-9][a-z0-9._/-]{0,62}$/);
+/** Text of one line. Counted in characters, as in the JSON schema: the flag has it so. */
+export const labelValueSchema = z
+  .string()
+  .regex(new RegExp(`^[^\\u0000-\\u001f\\u007f-\\u009f]{0,${limits.labelValueMaxLength}}$`, 'u'));
 export const labelsSchema = z
-  .record(labelKeySchema, z.string().max(limits.labelValueMaxLength))
+  .record(labelKeySchema, labelValueSchema)
   .refine((labels) => Object.keys(labels).length <= limits.labelsMaxCount, {
     message: `at most ${limits.labelsMaxCount} labels`,
   })

@@ -43,6 +43,7 @@ const env = z
   .meta({ maxProperties: limits.environmentMaxCount });
 const command = { argv, cwd: guestPathSchema.exactOptional(), env: env.exactOptional() };
 
+const base64Pattern = '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$';
 export const runCommandBody = z
   .strictObject({
     ...command,
@@ -50,7 +51,13 @@ export const runCommandBody = z
     stdinEncoding: z.enum(['utf8', 'base64']).default('utf8'),
     timeoutMs: z.int().min(1).max(limits.turnTimeoutMaxMs).default(limits.turnTimeoutDefaultMs),
   })
-  .meta({ id: 'RunCommand' });
+  // What bytes are written like is known when the encoding is: here it is said to who reads the schema.
+  .meta({
+    id: 'RunCommand',
+    if: { properties: { stdinEncoding: { const: 'base64' } }, required: ['stdinEncoding'] },
+    // oxlint-disable-next-line unicorn/no-thenable -- a word of JSON schema, in what nobody awaits
+    then: { properties: { stdin: { pattern: base64Pattern } } },
+  });
 export const commandResultSchema = z
   .object({
     exitCode: z.int().nullable(),

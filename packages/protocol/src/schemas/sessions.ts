@@ -6,7 +6,15 @@ import { sessionStates } from '../session-states.ts';
 import { sizeNames } from '../sizes.ts';
 import { tiers } from '../tiers.ts';
 import { grantSchema } from './authority.ts';
-import { errorSchema, labelKeySchema, labelsSchema, pageOf, pageQuery, timeSchema } from './common.ts';
+import {
+  errorSchema,
+  labelKeySchema,
+  labelValueSchema,
+  labelsSchema,
+  pageOf,
+  pageQuery,
+  timeSchema,
+} from './common.ts';
 
 export const sizeSchema = z.enum(sizeNames).meta({ id: 'Size' });
 export const tierSchema = z
@@ -82,11 +90,7 @@ export const listSessionsQuery = z.strictObject({
   subject: z.string().min(1).max(limits.subjectMaxLength).exactOptional(),
   ended: z.boolean().default(false).meta({ description: 'Those that have ended, too.' }),
   labelKey: labelKeySchema.exactOptional().meta({ description: 'Only those that have this label.' }),
-  labelValue: z
-    .string()
-    .max(limits.labelValueMaxLength)
-    .exactOptional()
-    .meta({ description: 'Only with `labelKey`: and this value.' }),
+  labelValue: labelValueSchema.exactOptional().meta({ description: 'Only with `labelKey`: and this value.' }),
 });
 export const sessionPage = pageOf(sessionSchema).meta({ id: 'SessionPage' });
 

@@ -34,7 +34,8 @@ export interface CallOptions {
 
 export interface NewSession {
   readonly size?: SizeName;
-  readonly runtime?: RuntimeName | 'auto';
+  /** The one that suits best when none is named. */
+  readonly runtime?: RuntimeName;
   readonly minimumTier?: Tier;
   readonly labels?: Labels;
   readonly grant?: readonly string[];
@@ -81,9 +82,7 @@ export class CallerSessions {
   ): { readonly record: SessionRecord; readonly ready: Promise<SessionRecord> } {
     checkScope(caller, 'sessions:write');
     const { tenant, subject } = caller;
-    const { runtime = 'auto', ...rest } = request;
-    const named = runtime === 'auto' ? rest : { ...rest, runtime };
-    const { id, ready } = this.#sessions.beginSession({ tenant, subject, ...named }, options);
+    const { id, ready } = this.#sessions.beginSession({ tenant, subject, ...request }, options);
     return { record: this.#sessions.getSession(tenant, id), ready };
   }
 

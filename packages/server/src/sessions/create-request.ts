@@ -7,6 +7,7 @@ import {
   type TimeLimits,
   defaultTimeLimits,
   labelKeySchema,
+  labelValueSchema,
   limits,
   runtimeNames,
   sizeNames,
@@ -70,10 +71,9 @@ export function checkLabels(labels: Labels): Labels {
     if (!labelKeySchema.safeParse(key).success) {
       throw badLabel('A label is named with 1 to 63 small letters, digits, dots, dashes, underscores and slashes.');
     }
-    const isText = typeof value === 'string' && value.isWellFormed() && !/\p{Cc}/u.test(value);
-    if (!isText || Buffer.byteLength(value) > limits.labelValueMaxLength) {
+    if (!labelValueSchema.safeParse(value).success || !value.isWellFormed()) {
       throw badLabel(
-        `The value of a label is text of at most ${limits.labelValueMaxLength} bytes without control characters.`,
+        `The value of a label is text of at most ${limits.labelValueMaxLength} characters without control characters.`,
       );
     }
   }

@@ -5,17 +5,17 @@
 // The first chunk after a pause is shown at once. The wait grows with the number of events, so that a turn which prints
 // all day stays within the count.
 
-import type {
-  GuestException,
-  MimeBundle,
-  SessionId,
-  TurnEvent,
-  TurnId,
-  TurnOutcome,
-  TurnResult,
+import {
+  type GuestException,
+  type MimeBundle,
+  type SessionId,
+  type TurnEvent,
+  type TurnId,
+  type TurnOutcome,
+  type TurnResult,
+  foldTurn,
 } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
-import { foldTurn } from './fold-turn.ts';
 import { OutputDecoder } from './output-decoder.ts';
 
 export interface EventLogBounds {

@@ -61,7 +61,7 @@ export interface SessionOptions {
 export class Session {
   readonly #options: SessionOptions;
   readonly #giveUp = new AbortController();
-  readonly #turns = new TurnHistory();
+  readonly #turns: TurnHistory;
   readonly #timeLimit: TimeLimit;
   readonly #keeping: RecordKeeping;
   #record: SessionRecord;
@@ -77,6 +77,7 @@ export class Session {
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    this.#turns = new TurnHistory({ isWrittenDown: options.journal !== undefined });
     this.#record = options.record;
     this.#keeping = new RecordKeeping({
       journal: options.journal,
@@ -160,7 +161,6 @@ export class Session {
     if (signal?.aborted === true) throw new BulkheadError('cancelled', 'The turn was cancelled before it started.');
     const { journal, clock } = this.#options;
     const onAbort = (): void => turn.interrupt();
-    let started: Promise<void> = Promise.resolve();
     const turn: RunningTurn = new RunningTurn({
       sessionId: this.#record.id,
       request: checked,
@@ -171,7 +171,7 @@ export class Session {
         : {
             // One that ends at once ends after its start is kept.
             keep: async (events, outcome) => {
-              await started.catch(() => undefined);
+              await turn.begun.catch(() => undefined);
               await journal.endTurn({ id: turn.id, session: this.#record, request: checked }, events, outcome);
             },
           }),
@@ -186,9 +186,8 @@ export class Session {
     if (journal === undefined) turn.start();
     else {
       const intent = { id: turn.id, session: this.#record, request: checked };
-      started = this.#keeping.durable().then(() => journal.startTurn(intent));
-      turn.begun = started;
-      started.then(
+      turn.begun = this.#keeping.durable().then(() => journal.startTurn(intent));
+      turn.begun.then(
         () => turn.start(),
         (error: unknown) => turn.fail(error),
       );
@@ -358,6 +357,7 @@ export class Session {
     }
     await this.#launched;
     await this.#launch?.released;
+    this.#launch = undefined;
     const failure = await this.#destroyMachine('destroyed', 'the session was terminated');
     await this.#atWork;
     await this.#keeping.durable();
@@ -472,6 +472,7 @@ export class Session {
   async #destroyMachine(reason: MachineExit['reason'], detail: string): Promise<unknown> {
     try {
       await this.#machine?.destroy(reason, detail);
+      if (isFinal(this.#record) || this.#is('terminating')) this.#machine = undefined;
       return undefined;
     } catch (error) {
       return error;
@@ -497,6 +498,7 @@ export class Session {
     const before = this.#record;
     this.#record = after;
     this.#timeLimit.show(after);
+    if (isFinal(after)) this.#turns.close();
     const kept = keep(after);
     this.#options.onTransition(before, after);
     return kept;

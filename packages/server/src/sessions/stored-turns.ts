@@ -9,12 +9,12 @@ import {
   type TurnId,
   type TurnOutcome,
   type TurnResult,
+  foldTurn,
   limits,
 } from '@bulkhead/protocol';
 import { type Page, type PageRequest, readCursor, toPage } from '../lib/page.ts';
 import type { DayKeys } from '../sealing/day-keys.ts';
 import type { EventsRow, TurnRow, TurnStore } from '../store/turn-store.ts';
-import { foldTurn } from './fold-turn.ts';
 import type { TurnIntent } from './session-journal.ts';
 
 export interface StoredTurn {

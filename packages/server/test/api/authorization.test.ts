@@ -49,7 +49,10 @@ before(async () => {
 });
 after(() => service[Symbol.asyncDispose]());
 
-async function post(path: string, body: unknown): Promise<{ readonly id: string; readonly name: string }> {
+async function post(
+  path: string,
+  body: unknown,
+): Promise<{ readonly id: string; readonly name: string; readonly process: string }> {
   return expectStatus(await service.call('POST', path, { key: owner.secret, body }), 201);
 }
 async function session(): Promise<Arranged & { readonly params: { readonly session: string } }> {
@@ -70,6 +73,11 @@ async function file(): Promise<Arranged> {
   const path = `/v1/sessions/${params.session}/files/content?path=a.txt`;
   expectStatus(await service.call('PUT', path, { key: owner.secret, body: 'hello', headers: asBytes }), 200);
   return { params, query: 'path=a.txt' };
+}
+async function background(): Promise<Arranged> {
+  const { params } = await session();
+  const { process } = await post(`/v1/sessions/${params.session}/processes`, { argv: ['echo', 'hello'] });
+  return { params: { ...params, process } };
 }
 async function ownKey(): Promise<Arranged> {
   return { params: { tenant, key: (await service.makeKey(tenant, { role: 'developer' })).id } };
@@ -127,10 +135,10 @@ const entries: Readonly<Record<Operation, Entry>> = {
   makeDirectory: { arrange: () => withBody(session(), { path: 'd' }) },
   removeFile: { arrange: file },
   runCommand: { arrange: () => withBody(session(), { argv: ['true'] }) },
-  startProcess: { arrange: () => withBody(session(), { argv: ['true'] }), status: 501 },
+  startProcess: { arrange: () => withBody(session(), { argv: ['true'] }) },
   listProcesses: { arrange: session },
-  readProcessOutput: { arrange: async () => ({ params: { ...(await session()).params, process: 'p1' } }), status: 409 },
-  killProcess: { arrange: async () => ({ params: { ...(await session()).params, process: 'p1' } }), status: 409 },
+  readProcessOutput: { arrange: background },
+  killProcess: { arrange: background },
   createTerminalToken: { arrange: session },
   // Who may have one and does not open a WebSocket.
   getAuthority: { arrange: ofTenant },

@@ -33,6 +33,14 @@ function isOpen(fd: number): boolean {
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+async function closed(...fds: readonly (number | undefined)[]): Promise<void> {
+  const deadline = performance.now() + 5000;
+  while (fds.some((fd) => fd !== undefined && isOpen(fd))) {
+    assert.ok(performance.now() < deadline, 'they are closed');
+    await delay(1);
+  }
+}
+
 test('a tenant has one copy, another tenant another', async () => {
   const { memories, loaded } = makeMemories(2);
   const [first, second, other] = [memories.acquire('a'), memories.acquire('a'), memories.acquire('b')];
@@ -41,15 +49,14 @@ test('a tenant has one copy, another tenant another', async () => {
   assert.equal(loaded.length, 2);
   for (const lease of [first, second, other]) lease[Symbol.dispose]();
   memories.close();
-  await settled();
-  assert.deepEqual(loaded.map(isOpen), [false, false]);
+  await closed(...loaded);
 });
 
 test('of the copies that nobody uses, the last used ones are kept; one in use is never let go', async () => {
   const { memories, loaded } = makeMemories(1);
   const held = memories.acquire('held');
   for (const tenant of ['a', 'b', 'c']) memories.acquire(tenant)[Symbol.dispose]();
-  await settled();
+  await closed(loaded[1], loaded[2]);
   assert.deepEqual(loaded.map(isOpen), [true, false, false, true]);
   using again = memories.acquire('c');
   assert.equal(again.fd, loaded[3], 'the copy that was kept');
@@ -70,8 +77,7 @@ test('a failure is not kept, and its descriptor neither', async () => {
   await assert.rejects(failed.sealed, /no space/);
   assert.ok(isOpen(failed.fd), 'somebody holds it');
   failed[Symbol.dispose]();
-  await settled();
-  assert.ok(!isOpen(failed.fd));
+  await closed(failed.fd);
   using again = memories.acquire('a');
   await again.sealed;
   again[Symbol.dispose]();
@@ -87,8 +93,7 @@ test('a copy is not closed while it is being filled', async () => {
   await settled();
   assert.ok(isOpen(fd));
   filling.resolve(undefined);
-  await settled();
-  assert.ok(!isOpen(fd));
+  await closed(fd);
 });
 
 test('a template is loaded hole for hole, keeps its size from the start, and is unwritable once it is sealed', async (t) => {

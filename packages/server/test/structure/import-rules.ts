@@ -1,4 +1,4 @@
-// Which part may import which. The rules are DESIGN's arrows: `protocol <- server <- cli` between packages, and inside the server
+// Which part may import which. The rules are DESIGN's arrows: `protocol <- {sdk, server} <- cli` between packages, and inside the server
 // `api -> sessions -> {runtimes, guest, images, ...} -> lib`.
 
 import { posix } from 'node:path';
@@ -6,12 +6,13 @@ import { posix } from 'node:path';
 /** For each package, the workspace packages that it may import. */
 const packageRules: Readonly<Record<string, readonly string[]>> = {
   protocol: [],
+  sdk: ['protocol'],
   server: ['protocol'],
-  cli: ['protocol', 'server'],
+  cli: ['protocol', 'sdk', 'server'],
 };
 
 /** The entries of packages beside their first. */
-const entries: readonly string[] = ['@bulkhead/protocol/openapi'];
+const entries: ReadonlySet<string> = new Set(['@bulkhead/protocol/openapi', '@bulkhead/sdk/node']);
 
 /**
  * For each folder of the server's `src`, the other folders that it may import. A folder that is not listed may import `lib` only.
@@ -54,7 +55,7 @@ export function judgeImport(path: string, specifier: string): string | undefined
   if (top !== 'packages' || importer === undefined || source !== 'src') return undefined;
   if (specifier.startsWith('@bulkhead/')) {
     const [, imported = '', ...subpath] = specifier.split('/');
-    if (subpath.length > 0 && !entries.includes(specifier)) return `reaches into ${imported} past its entry`;
+    if (subpath.length > 0 && !entries.has(specifier)) return `reaches into ${imported} past its entry`;
     return packageRules[importer]?.includes(imported) === true ? undefined : `${importer} must not import ${imported}`;
   }
   if (!specifier.startsWith('.')) return undefined;

@@ -137,6 +137,8 @@ export async function createServer(service: Service, options: ServerOptions = {}
       void reply.header('connection', 'close');
       throw new BulkheadError('server_stopping', 'The server is stopping.', { hint: 'Ask again in a moment.' });
     }
+    // Before its body is looked at: a method that no route has may be one that comes with a body, or not.
+    if (request.is404) notFoundHandler(request, reply);
   });
   if (cors !== undefined) allowOrigins(app, cors);
   if (log !== undefined) {

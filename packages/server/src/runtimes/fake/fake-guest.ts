@@ -22,6 +22,7 @@ import type {
 import { channelError } from './fake-channel.ts';
 import type { CallAnswer, GuestCall, GuestCalls } from '../../guest/guest-calls.ts';
 import { FakeConnections } from './fake-connections.ts';
+import { FakeProcesses, runFakeProgram } from './fake-processes.ts';
 import { FakeRun } from './fake-run.ts';
 import type { FakeValue } from './fake-script.ts';
 import { FakeTerminal } from './fake-terminal.ts';
@@ -47,6 +48,7 @@ export class FakeGuest implements Guest {
   catalogue: unknown;
   /** Terminals that were opened and have not ended. */
   readonly terminals: Set<FakeTerminal> = new Set();
+  readonly #processes = new FakeProcesses();
   readonly #end = Promise.withResolvers<ChannelEnd>();
   #endedAs: ChannelEnd | undefined;
 
@@ -128,9 +130,7 @@ export class FakeGuest implements Guest {
 
   exec(request: ExecRequest): GuestExec {
     if (request.pty !== undefined) return this.#openTerminal(request);
-    const [command = '', ...rest] = request.argv;
-    const bytes = new TextEncoder().encode(command === 'echo' ? `${rest.join(' ')}\n` : '');
-    const exitCode = command === 'echo' || command === 'true' ? 0 : command === 'false' ? 1 : 127;
+    const { bytes, exitCode } = runFakeProgram(request.argv);
     const failure = this.#endedAs;
     const outcome =
       failure === undefined
@@ -170,24 +170,24 @@ export class FakeGuest implements Guest {
     return { announce: (catalogue) => (this.catalogue = catalogue) };
   }
 
-  startProcess(): Promise<string> {
-    return Promise.reject(new BulkheadError('unsupported', 'The fake runtime has no background processes.'));
+  async startProcess({ argv }: Pick<ExecRequest, 'argv'>): Promise<string> {
+    this.check();
+    return this.#processes.start(argv);
   }
 
   async listProcesses(): Promise<readonly BackgroundProcess[]> {
     this.check();
-    return [];
+    return this.#processes.list();
   }
 
   async *processOutput(process: string): AsyncGenerator<Uint8Array, void, void> {
     this.check();
-    yield* [];
-    throw notFound(process);
+    yield this.#processes.output(process);
   }
 
   async killProcess(process: string): Promise<void> {
     this.check();
-    throw notFound(process);
+    this.#processes.kill(process);
   }
 
   async *readFile(path: string): AsyncGenerator<Uint8Array, void, void> {
@@ -278,6 +278,7 @@ export class FakeGuest implements Guest {
 }
 
 function absolute(path: string): string {
+  if (path === '.') return home;
   return path.startsWith('/') ? path : home + path;
 }
 

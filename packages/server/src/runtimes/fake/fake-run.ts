@@ -1,4 +1,4 @@
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, type MimeBundle } from '@bulkhead/protocol';
 import type { GuestEvent, GuestRun, RunOutcome, RunRequest } from '../../guest/guest.ts';
 import { channelError } from './fake-channel.ts';
 import type { FakeContext, FakeGuest } from './fake-guest.ts';
@@ -86,10 +86,17 @@ export class FakeRun implements GuestRun {
     for (const line of code.split(/[\n;]/).map((text) => text.trim())) {
       const echo = /^echo (.*)$/.exec(line);
       if (echo !== null) yield textEvent('stdout', `${echo[1]}\n`);
+      const tool = /^bulkhead-tool (\w+) (\w+) --json (.*)$/.exec(line);
+      if (tool !== null) yield textEvent('stdout', `${await this.#callTool(tool)}\n`);
       const exit = /^exit (\d+)$/.exec(line);
       if (exit !== null) exitCode = Number(exit[1]);
     }
     return { ...ok, status: exitCode === 0 ? 'ok' : 'error', exitCode };
+  }
+
+  async #callTool([, tool = '', operation = '', given = '']: RegExpExecArray): Promise<string> {
+    const { call } = this.#guest;
+    return call === undefined ? 'no tools' : JSON.stringify(await call(tool, operation, given));
   }
 
   async *#statement(
@@ -145,7 +152,15 @@ export class FakeRun implements GuestRun {
         yield resultEvent({ 'text/plain': '<Figure size 640x480 with 1 Axes>', 'image/png': fakePngBase64 }, 'display');
         return undefined;
       case 'fake.table':
-        yield resultEvent({ 'text/plain': '   a\n0  1', 'text/html': '<table></table>' });
+        yield resultEvent({
+          'text/plain': '   a\n0  1',
+          'text/html': '<table></table>',
+          'application/vnd.bulkhead.table+json': {
+            columns: [{ name: 'a', type: 'int64' }],
+            rows: [[1]],
+            totalRows: 1,
+          },
+        });
         return undefined;
       case 'fake.display':
         yield resultEvent({ 'text/plain': 'y'.repeat(n) }, 'display');
@@ -200,7 +215,7 @@ function textEvent(type: 'stdout' | 'stderr', content: string): GuestEvent {
   return { type, bytes: encoder.encode(content) };
 }
 
-function resultEvent(data: Readonly<Record<string, string>>, type: 'result' | 'display' = 'result'): GuestEvent {
+function resultEvent(data: MimeBundle, type: 'result' | 'display' = 'result'): GuestEvent {
   return { type, data, sizeBytes: JSON.stringify(data).length };
 }
 

@@ -1,7 +1,7 @@
 // A template's memory as machines map it: an anonymous file, filled once, then sealed, so that neither a broken-out VMM nor we
 // can ever change what later machines start from. One copy a tenant: pages that two tenants share are a side channel.
 
-import { closeSync, ftruncateSync } from 'node:fs';
+import { close, closeSync, ftruncateSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { copyData, createMemory, sealMemory, sealMemorySize } from '../../lib/host-calls.ts';
 
@@ -62,7 +62,7 @@ export class TenantMemories {
       held = false;
       entry.users--;
       if (this.#entries.get(tenant) === entry) this.#dropIdle(this.#idleMaxCount);
-      else if (entry.users === 0) close(entry);
+      else if (entry.users === 0) letGo(entry);
     };
     return { ...entry.memory, [Symbol.dispose]: release };
   }
@@ -73,7 +73,7 @@ export class TenantMemories {
     entry.memory.sealed.catch(() => {
       if (this.#entries.get(tenant) !== entry) return;
       this.#entries.delete(tenant);
-      if (entry.users === 0) close(entry);
+      if (entry.users === 0) letGo(entry);
     });
     return entry;
   }
@@ -87,13 +87,13 @@ export class TenantMemories {
     const idle = [...this.#entries].filter(([, { users }]) => users === 0);
     for (const [tenant, entry] of idle.slice(0, Math.max(0, idle.length - keptCount))) {
       this.#entries.delete(tenant);
-      close(entry);
+      letGo(entry);
     }
   }
 }
 
-/** Not while it is being filled: the descriptor's number could be somebody else's by then. */
-function close({ memory: { fd, sealed } }: Entry): void {
-  const closeFd = (): void => closeSync(fd);
+/** Not while it is being filled: the descriptor's number could be somebody else's by then. Giving so much memory back takes longer than a turn, so in a thread of the pool. */
+function letGo({ memory: { fd, sealed } }: Entry): void {
+  const closeFd = (): void => close(fd, () => undefined);
   sealed.then(closeFd, closeFd);
 }

@@ -19,8 +19,12 @@ export const sessionHandlers: HandlersOf<
   | 'deleteCheckpoint'
 > = {
   createSession: async ({ service, caller, body, signal, mayBeRepeated }) => {
-    const { wait, timeLimits, ...rest } = body;
-    const request = { ...rest, ...(timeLimits === undefined ? {} : { timeLimits: given(timeLimits) }) };
+    const { wait, timeLimits, runtime: asked, ...rest } = body;
+    const request = {
+      ...rest,
+      ...(asked === 'auto' ? {} : { runtime: asked }),
+      ...(timeLimits === undefined ? {} : { timeLimits: given(timeLimits) }),
+    };
     // Who cannot ask again and has gone will never learn of the session.
     const options = wait === 'none' || mayBeRepeated ? {} : { signal };
     const { record, ready } = service.sessions.begin(caller, request, options);
