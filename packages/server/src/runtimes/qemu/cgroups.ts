@@ -96,7 +96,7 @@ export async function makeGroup(root: CgroupRoot, name: string, limits: CgroupLi
   return directories.map((directory) => join(directory, 'cgroup.procs'));
 }
 
-/** Removes the group `name`; a group that is not there counts as removed. Waits up to a second for its last process. */
+/** Removes the group `name`; a group that is not there counts as removed. Waits for its last thread, on a busy host for seconds: it may still be giving memory back. */
 export async function removeGroup(root: CgroupRoot, name: string): Promise<void> {
   for (const directory of root.directories) {
     for (let attempt = 0; ; attempt++) {
@@ -104,7 +104,7 @@ export async function removeGroup(root: CgroupRoot, name: string): Promise<void>
         await rmdir(join(directory, name));
       } catch (error) {
         const code = errnoOf(error);
-        if (code === 'EBUSY' && attempt < 100) {
+        if (code === 'EBUSY' && attempt < 500) {
           await new Promise((resolve) => setTimeout(resolve, 10));
           continue;
         }
