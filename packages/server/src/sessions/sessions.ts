@@ -28,8 +28,7 @@ import { checkGrant, narrowGrant } from '../authority/grant.ts';
 import type { CallOptions } from '../guest/guest.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { Gate } from '../lib/gate.ts';
-import { type Absence, type Minima, type Plan, place, plan } from '../placement/place.ts';
-import type { Runtime } from '../runtimes/runtime.ts';
+import type { Plan } from '../placement/place.ts';
 import {
   checkCheckpointName,
   checkLabels,
@@ -44,6 +43,7 @@ import { type SessionRecord, isFinal, localSubject } from './session-record.ts';
 import type { SessionGuest } from './session-guest.ts';
 import type { SessionTools } from './session-tools.ts';
 import type { LaunchRequest } from './launch.ts';
+import { RuntimeChoice, type RuntimeChoiceOptions } from './runtime-choice.ts';
 import { Session } from './session.ts';
 import type { Turn } from './turn.ts';
 import { type PoolBounds, WarmPool } from './warm-pool.ts';
@@ -81,13 +81,7 @@ export interface ForkSessionOptions extends CreateSessionOptions {
   readonly grant?: readonly string[];
 }
 
-export interface SessionsOptions {
-  /** Those that can be used; of two that isolate alike the first is preferred. */
-  readonly runtimes: readonly Runtime[];
-  /** Those that cannot, and why. */
-  readonly absences?: readonly Absence[];
-  /** What no session may be below, whatever it asks for: this host's rule, and the tenant's. Asked at every launch. */
-  readonly minimaOf?: (tenant: TenantId) => Omit<Minima, 'session'>;
+export interface SessionsOptions extends RuntimeChoiceOptions {
   readonly clock?: Clock;
   /** Where sessions are kept beyond this process; without them they end with it. */
   readonly journal?: SessionJournal;
@@ -118,9 +112,7 @@ const forksAtOnce = 4;
 const endedKeptMaxCount = 1000;
 
 export class Sessions implements AsyncDisposable {
-  readonly #runtimes: ReadonlyMap<RuntimeName, Runtime>;
-  readonly #absences: readonly Absence[];
-  readonly #minimaOf: (tenant: TenantId) => Omit<Minima, 'session'>;
+  readonly #choice: RuntimeChoice;
   readonly #clock: Clock;
   readonly #journal: SessionJournal | undefined;
   readonly #keeper: SnapshotKeeper | undefined;
@@ -132,9 +124,7 @@ export class Sessions implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   constructor(options: SessionsOptions) {
-    this.#runtimes = new Map(options.runtimes.map((runtime) => [runtime.capabilities.runtime, runtime]));
-    this.#absences = options.absences ?? [];
-    this.#minimaOf = options.minimaOf ?? ((): Minima => ({}));
+    this.#choice = new RuntimeChoice(options);
     this.#clock = options.clock ?? systemClock;
     this.#journal = options.journal;
     this.#keeper = options.keeper;
@@ -164,8 +154,7 @@ export class Sessions implements AsyncDisposable {
     checkPlacement(request);
     if (this.#closing !== undefined) throw new BulkheadError('state_conflict', 'Bulkhead is closing.');
     const timeLimits = checkTimeLimits(request.timeLimits);
-    const runtime = place(this.#placement(request), this.#offers, this.#absences);
-    const { tier } = this.#runtime(runtime).capabilities;
+    const { runtime, tier } = this.#choice.place(request).capabilities;
     const subject = checkSubject(request.subject ?? localSubject);
     const labels = checkLabels(request.labels ?? {});
     const grant = checkGrant(request.grant ?? []);
@@ -180,34 +169,7 @@ export class Sessions implements AsyncDisposable {
   /** Where a session would go, and why. Errors: `invalid_request`. */
   planSession(request: Pick<CreateSessionRequest, 'tenant' | 'runtime' | 'minimumTier'>): Plan {
     checkPlacement(request);
-    return plan(this.#placement(request), this.#offers, this.#absences);
-  }
-
-  #placement({ tenant, runtime, minimumTier }: Pick<CreateSessionRequest, 'tenant' | 'runtime' | 'minimumTier'>): {
-    readonly runtime: RuntimeName | undefined;
-    readonly minima: Minima;
-  } {
-    return { runtime, minima: this.#minima(tenant, minimumTier ?? 'none') };
-  }
-
-  #minima(tenant: TenantId, minimumTier: Tier): Minima {
-    const minima = this.#minimaOf(tenant);
-    return minimumTier === 'none' ? minima : { ...minima, session: minimumTier };
-  }
-
-  get #offers(): readonly Runtime['capabilities'][] {
-    return [...this.#runtimes.values()].map(({ capabilities }) => capabilities);
-  }
-
-  /** Errors: `host_unsupported` when this host has no such runtime, or none that can be used. */
-  #runtime(name: RuntimeName): Runtime {
-    const found = this.#runtimes.get(name);
-    if (found !== undefined) return found;
-    const why = this.#absences.find(({ runtime }) => name === runtime)?.why ?? 'It was not opened.';
-    throw new BulkheadError('host_unsupported', `The session runs on ${name}, which cannot be used here. ${why}`, {
-      hint: '`bulkhead doctor` says what is missing; BULKHEAD_RUNTIME=auto opens every runtime that can be used.',
-      details: { runtime: name },
-    });
+    return this.#choice.plan(request);
   }
 
   /** So many new sessions, kept all together or not at all; none has a machine yet. */
@@ -242,8 +204,8 @@ export class Sessions implements AsyncDisposable {
 
   #open(record: SessionRecord, begun?: Promise<void>): Session {
     const session = new Session({
-      runtime: () => this.#runtime(record.runtime),
-      minima: () => this.#minima(record.tenant, record.minimumTier),
+      runtime: () => this.#choice.find(record.runtime),
+      minima: () => this.#choice.minima(record),
       clock: this.#clock,
       gate: this.#gate,
       ...(this.#pool === undefined ? {} : { pool: this.#pool }),
