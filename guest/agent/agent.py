@@ -7,6 +7,7 @@ exception inside one ends that stream with `io` and leaves the agent running.
 import sys
 import traceback
 
+from . import calls
 from . import connections
 from . import files
 from . import frames
@@ -68,6 +69,7 @@ class Agent:
             "process.list": self.background.open_list,
             "process.output": self.background.open_output,
             "process.kill": self.background.open_kill,
+            **calls.OPERATIONS,
             **connections.OPERATIONS,
             **files.OPERATIONS,
             **system.OPERATIONS,

@@ -138,7 +138,7 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
     os.chdir(surroundings.home)
     os.environ.clear()
     os.environ.update(base_environment(surroundings, mark))
-    sys.path[:] = ["", *[entry for entry in sys.path if entry]]
+    sys.path[:] = ["", *[entry for entry in sys.path if entry], os.environ["PYTHONPATH"]]
     sys.argv[:] = [""]
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM):

@@ -9,6 +9,7 @@ import os
 import signal
 import termios
 
+_LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "library")
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 _DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ)
 
@@ -17,7 +18,11 @@ def base_environment(surroundings, mark):
     """The whole environment of guest code. `mark` names the group of the process."""
     home = surroundings.home
     return {
-        "PATH": PATH if surroundings.is_machine else os.environ.get("PATH", PATH),
+        "PATH": f"{PATH if surroundings.is_machine else os.environ.get('PATH', PATH)}:{_LIBRARY}/bin",
+        # The tools of the session, from every language.
+        "PYTHONPATH": f"{_LIBRARY}/python",
+        "NODE_PATH": f"{_LIBRARY}/javascript",
+        "BULKHEAD_TOOLS": surroundings.tools_socket,
         "HOME": home,
         "USER": surroundings.user,
         "LOGNAME": surroundings.user,

@@ -25,6 +25,8 @@ class Machine:
     # Where libraries leave their caches while they are warmed: a session starts with an empty home.
     warm_home = "/var/cache/bulkhead"
     user = "user"
+    # Where guest code reaches the tools of its session.
+    tools_socket = "/run/bulkhead-tools"
 
     def __init__(self):
         self.groups = ControlGroups()
@@ -123,6 +125,7 @@ class Development:
         self.home = home
         self.user = "user"
         self.warm_home = home + "-warm"
+        self.tools_socket = home + "-tools"
         os.makedirs(home, exist_ok=True)
 
     def prepare(self):

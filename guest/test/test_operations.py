@@ -24,7 +24,7 @@ class ExecTest(AgentCase):
         turn = self.exec("sh", "-c", "pwd; echo $X; env | cut -d= -f1 | sort | tr '\\n' ' '", cwd="/", env={"X": "y z"})
         lines = turn.out.splitlines()
         self.assertEqual(lines[:2], ["/", "y z"])
-        self.assertLessEqual(set(lines[2].split()), {"BULKHEAD_GROUP", "HOME", "LANG", "LOGNAME", "MPLBACKEND", "PATH", "PWD", "SHELL", "USER", "X", "_", "SHLVL", "OLDPWD"})
+        self.assertLessEqual(set(lines[2].split()), {"BULKHEAD_GROUP", "BULKHEAD_TOOLS", "HOME", "LANG", "LOGNAME", "MPLBACKEND", "NODE_PATH", "PATH", "PWD", "PYTHONPATH", "SHELL", "USER", "X", "_", "SHLVL", "OLDPWD"})
 
     def test_only_the_three_descriptors_are_inherited(self):
         turn = self.exec("ls", "/proc/self/fd")

@@ -12,6 +12,7 @@ export const idPrefixes = {
   key: 'key',
   port: 'prt',
   request: 'req',
+  decision: 'dec',
 } as const;
 export type IdKind = keyof typeof idPrefixes;
 
@@ -29,6 +30,7 @@ export type KeyId = Id<'key'>;
 /** A port of a session that is reachable through the server. */
 export type PortId = Id<'port'>;
 export type RequestId = Id<'request'>;
+export type DecisionId = Id<'decision'>;
 
 // Crockford base 32 in lower case: no i, l, o, u, so that ids survive being read aloud and are valid host names.
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';

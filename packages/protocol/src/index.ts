@@ -1,4 +1,5 @@
 export {
+  type DecisionId,
   type Id,
   type IdKind,
   type ImageId,
@@ -82,3 +83,11 @@ export {
 export { type CheckpointResource, type SessionResource } from './schemas/sessions.ts';
 export { type IssuedKey, type KeyResource, type Quotas, type TenantResource, tenantName } from './schemas/tenants.ts';
 export { type TurnResource } from './schemas/turns.ts';
+export {
+  type AuthorityResource,
+  type DecisionResource,
+  type ParameterKind,
+  type ToolSettings,
+  parameterKinds,
+  toolSettingsSchema,
+} from './schemas/authority.ts';

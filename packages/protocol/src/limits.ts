@@ -35,6 +35,13 @@ export const limits = {
   cursorMaxLength: 512,
   /** Events of a page; a stream has no end but the turn's. */
   eventPageMaxCount: 1000,
+  toolsMaxCount: 100,
+  toolOperationsMaxCount: 200,
+  toolParametersMaxCount: 64,
+  secretsMaxCount: 200,
+  secretMaxLength: 16_384,
+  policyTextMaxLength: 1_048_576,
+  grantEntriesMaxCount: 500,
   labelsMaxCount: 32,
   labelValueMaxLength: 256,
   subjectMaxLength: 256,

@@ -36,7 +36,17 @@ export interface RouteSpec {
   readonly errors: readonly ErrorCode[];
 }
 
-export const routeTags = ['system', 'tenants', 'sessions', 'turns', 'files', 'commands', 'terminals', 'ports'] as const;
+export const routeTags = [
+  'system',
+  'tenants',
+  'authority',
+  'sessions',
+  'turns',
+  'files',
+  'commands',
+  'terminals',
+  'ports',
+] as const;
 export type RouteTag = (typeof routeTags)[number];
 
 /** Any route may answer with these; those that need a caller, with the second list too. */

@@ -1,6 +1,7 @@
 // The API, as data: every route, by the name of its operation.
 
 import type { RouteSpec } from './route.ts';
+import { authorityRoutes } from './routes/authority.ts';
 import { commandRoutes, fileRoutes, portRoutes } from './routes/guest.ts';
 import { sessionRoutes, turnRoutes } from './routes/sessions.ts';
 import { systemRoutes } from './routes/system.ts';
@@ -9,6 +10,7 @@ import { tenantRoutes } from './routes/tenants.ts';
 export const routes = {
   ...systemRoutes,
   ...tenantRoutes,
+  ...authorityRoutes,
   ...sessionRoutes,
   ...turnRoutes,
   ...fileRoutes,

@@ -9,6 +9,8 @@ export const scopes = [
   'sessions:write',
   'sessions:any',
   'tenant:read',
+  'authority:read',
+  'authority:write',
   'keys:read',
   'keys:write',
   'installation:admin',
@@ -16,10 +18,19 @@ export const scopes = [
 export type Scope = (typeof scopes)[number];
 
 export const roles = {
-  viewer: ['sessions:read', 'sessions:any', 'tenant:read'],
+  viewer: ['sessions:read', 'sessions:any', 'tenant:read', 'authority:read'],
   developer: ['sessions:read', 'sessions:write'],
-  operator: ['sessions:read', 'sessions:write', 'sessions:any', 'tenant:read', 'keys:read'],
-  admin: ['sessions:read', 'sessions:write', 'sessions:any', 'tenant:read', 'keys:read', 'keys:write'],
+  operator: ['sessions:read', 'sessions:write', 'sessions:any', 'tenant:read', 'authority:read', 'keys:read'],
+  admin: [
+    'sessions:read',
+    'sessions:write',
+    'sessions:any',
+    'tenant:read',
+    'authority:read',
+    'authority:write',
+    'keys:read',
+    'keys:write',
+  ],
 } as const satisfies Readonly<Record<string, readonly Scope[]>>;
 export type Role = keyof typeof roles;
 export const roleNames: readonly Role[] = ['viewer', 'developer', 'operator', 'admin'];

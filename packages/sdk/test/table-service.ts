@@ -28,6 +28,7 @@ export function sessionResource(change: Partial<SessionResource> = {}): SessionR
     tenant: makeId('tenant'),
     subject: 'tester',
     labels: {},
+    grant: [],
     state: 'ready',
     version: 1,
     size: 'small',

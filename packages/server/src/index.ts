@@ -7,6 +7,7 @@ import type { AcceleratorFinding } from './doctor/check-accelerator.ts';
 import type { Doctor } from './doctor/doctor.ts';
 import type { Keeping } from './keep-sessions.ts';
 import { openQemuRuntime, openRuntimes } from './open-runtimes.ts';
+import type { Authority } from './open-authority.ts';
 import type { Tenancy, TenancyOptions } from './open-tenancy.ts';
 import { planHost } from './plan-host.ts';
 import type { Absence, Minima } from './placement/place.ts';
@@ -39,6 +40,7 @@ export type {
 export type { Keeping } from './keep-sessions.ts';
 export type { Absence, Candidate, Minima, Plan } from './placement/place.ts';
 export type { Page, PageRequest } from './lib/page.ts';
+export type { Authority } from './open-authority.ts';
 export type { Reconciled, Tenancy } from './open-tenancy.ts';
 export type { Caller } from './tenants/caller.ts';
 export { checkpointResource, keyResource, sessionResource, tenantResource } from './api/rest/represent.ts';
@@ -89,6 +91,8 @@ export interface Bulkhead extends AsyncDisposable {
   readonly keeping: Keeping | undefined;
   /** With `keep`: tenants, their keys and what callers may do. */
   readonly tenancy: Tenancy | undefined;
+  /** With `keep`: what sessions may reach beyond their machine. */
+  readonly authority: Authority | undefined;
 }
 
 export interface OpenOptions {
@@ -104,6 +108,7 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
   await using opening = new AsyncDisposableStack();
   const { onTransition, minimumTierOf, keep = false } = options;
   const keeping = keep ? opening.use(await openKeeping(config)) : undefined;
+  const authority = keeping === undefined ? undefined : opening.use(await openTools(config, keeping));
   const { all: runtimes, absences, first: runtime } = opening.use(await openRuntimes(config));
   await Promise.all(runtimes.map((opened) => opened.sweep()));
   const sessions = opening.use(
@@ -113,6 +118,7 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
       minimaOf: (tenant) => minimaOf(config.minimumTier, minimumTierOf?.(tenant)),
       pool: config.pool,
       ...(keeping === undefined ? {} : { journal: keeping.journal, keeper: keeping.snapshots }),
+      ...(authority === undefined ? {} : { tools: authority.calls }),
       ...(onTransition === undefined ? {} : { onTransition }),
     }),
   );
@@ -127,6 +133,7 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
     sessions,
     keeping,
     tenancy,
+    authority,
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
 }
@@ -138,6 +145,11 @@ function minimaOf(host: Tier, tenant: Tier | undefined): Minima {
 async function openKeeping(config: Config): Promise<Keeping> {
   const { keepSessions } = await import('./keep-sessions.ts');
   return await keepSessions(config);
+}
+
+async function openTools(config: Config, keeping: Keeping): Promise<Authority> {
+  const { openAuthority } = await import('./open-authority.ts');
+  return openAuthority(config, keeping);
 }
 
 async function openTenants(options: TenancyOptions): Promise<Tenancy> {

@@ -13,7 +13,7 @@ import { StoredJournal } from './sessions/stored-journal.ts';
 import { StoredSessions } from './sessions/stored-sessions.ts';
 import { StoredSnapshots } from './sessions/stored-snapshots.ts';
 import { StoredTurns } from './sessions/stored-turns.ts';
-import { LocalKeyFile } from './snapshots/key-encryption.ts';
+import { type KeyEncryption, LocalKeyFile } from './snapshots/key-encryption.ts';
 import { KeyRing } from './snapshots/key-ring.ts';
 import { SnapshotFiles } from './snapshots/snapshot-files.ts';
 import { openDataDirectory } from './store/data-directory.ts';
@@ -31,6 +31,8 @@ export interface Keeping extends AsyncDisposable {
   readonly turns: StoredTurns;
   readonly turnKeys: DayKeys;
   readonly snapshots: StoredSnapshots;
+  /** Wraps what is kept sealed. */
+  readonly encryption: KeyEncryption;
   readonly recovery: Recovery;
 }
 
@@ -68,6 +70,7 @@ export async function keepSessions(config: Config): Promise<Keeping> {
     turns,
     turnKeys,
     snapshots,
+    encryption,
     recovery,
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };

@@ -23,6 +23,7 @@ import { errnoOf } from './lib/errno.ts';
 import { systemClock } from './lib/clock.ts';
 import { ExposedPorts } from './ports/exposed-ports.ts';
 import { Preparation } from './preparation.ts';
+import type { Authority } from './open-authority.ts';
 import type { Tenancy } from './open-tenancy.ts';
 import { announceServer, makeOwnerCredential } from './running-server.ts';
 import type { Runtime, RuntimeCapabilities } from './runtimes/runtime.ts';
@@ -48,6 +49,7 @@ export interface Served extends AsyncDisposable {
   readonly sessions: Sessions;
   readonly keeping: Keeping | undefined;
   readonly tenancy: Tenancy | undefined;
+  readonly authority: Authority | undefined;
 }
 export type OpenServed = (options: {
   readonly keep: true;
@@ -80,8 +82,10 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
   await using opening = new AsyncDisposableStack();
   const running = new RunningTurns(systemClock);
   const served = opening.use(await open({ keep: true, onTransition: (_before, after) => running.show(after) }));
-  const { sessions, keeping, tenancy } = served;
-  if (keeping === undefined || tenancy === undefined) throw new TypeError('the service keeps what it does');
+  const { sessions, keeping, tenancy, authority } = served;
+  if (keeping === undefined || tenancy === undefined || authority === undefined) {
+    throw new TypeError('the service keeps what it does');
+  }
   const { tls: files, peerUrl, logLevel, trustProxy, corsOrigins, host, port, drainMs } = config.server;
   const tls = files === undefined ? undefined : await readTls(files);
   const first = await tenancy.ensureFirstTenant();
@@ -104,6 +108,8 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     tenants: tenancy.tenants,
     keys: tenancy.keys,
     idempotency: tenancy.idempotency,
+    authority: authority.tenants,
+    decisions: authority.decisions,
     connections,
     runtimes: async () => served.runtimes.map(({ capabilities }) => factsOf(capabilities)),
     templates: () => templatesOf(config),

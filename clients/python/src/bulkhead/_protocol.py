@@ -12,7 +12,7 @@ Accelerator = Literal["kvm", "tcg", "systrap", "ptrace", "none"]
 ContextFate = Literal["kept", "lost", "gone"]
 Language = Literal["python", "javascript", "bash"]
 Role = Literal["viewer", "developer", "operator", "admin"]
-Scope = Literal["sessions:read", "sessions:write", "sessions:any", "tenant:read", "keys:read", "keys:write", "installation:admin"]
+Scope = Literal["sessions:read", "sessions:write", "sessions:any", "tenant:read", "authority:read", "authority:write", "keys:read", "keys:write", "installation:admin"]
 SessionState = Literal["creating", "ready", "busy", "capturing", "suspending", "suspended", "resuming", "terminating", "terminated", "failed"]
 Size = Literal["small", "medium", "large"]
 Tier = Literal["vm-kvm", "vm-emulated", "user-kernel", "none"]
@@ -65,6 +65,9 @@ ERROR_CATALOGUE: dict[str, ErrorEntry] = {
     "machine_lost": ErrorEntry(502, "never", "The machine ended unexpectedly"),
     "guest_protocol_violation": ErrorEntry(502, "never", "The machine broke the channel protocol and was destroyed"),
     "guest_unresponsive": ErrorEntry(504, "never", "The machine stopped answering and was destroyed"),
+    "tool_denied": ErrorEntry(403, "never", "The session may not do this with the tool"),
+    "tool_failed": ErrorEntry(502, "never", "What is behind the tool refused or failed"),
+    "tool_timeout": ErrorEntry(504, "never", "The tool took longer than its limit"),
     "launch_failed": ErrorEntry(503, "after", "The machine could not be launched"),
     "launch_timeout": ErrorEntry(504, "after", "The machine did not start in time"),
     "capacity_exhausted": ErrorEntry(503, "after", "This host has no room for another machine"),
@@ -100,6 +103,16 @@ ROUTES: dict[str, Route] = {
     "getKey": Route("GET", "/v1/tenants/{tenant}/keys/{key}", False, False),
     "rotateKey": Route("POST", "/v1/tenants/{tenant}/keys/{key}/rotate", False, True),
     "revokeKey": Route("DELETE", "/v1/tenants/{tenant}/keys/{key}", False, False),
+    "getAuthority": Route("GET", "/v1/tenants/{tenant}/authority", False, False),
+    "putPolicies": Route("PUT", "/v1/tenants/{tenant}/policies", False, False),
+    "checkPolicies": Route("POST", "/v1/tenants/{tenant}/policies/check", False, False),
+    "putTool": Route("PUT", "/v1/tenants/{tenant}/tools/{tool}", False, False),
+    "deleteTool": Route("DELETE", "/v1/tenants/{tenant}/tools/{tool}", False, False),
+    "putSecret": Route("PUT", "/v1/tenants/{tenant}/secrets/{secret}", False, False),
+    "deleteSecret": Route("DELETE", "/v1/tenants/{tenant}/secrets/{secret}", False, False),
+    "listDecisions": Route("GET", "/v1/decisions", False, False),
+    "getDecision": Route("GET", "/v1/decisions/{decision}", False, False),
+    "replayDecision": Route("POST", "/v1/decisions/{decision}/replay", False, False),
     "createSession": Route("POST", "/v1/sessions", False, True),
     "listSessions": Route("GET", "/v1/sessions", False, False),
     "getSession": Route("GET", "/v1/sessions/{session}", False, False),
@@ -164,6 +177,13 @@ LIMITS: dict[str, int] = {
     "pageDefaultCount": 50,
     "cursorMaxLength": 512,
     "eventPageMaxCount": 1000,
+    "toolsMaxCount": 100,
+    "toolOperationsMaxCount": 200,
+    "toolParametersMaxCount": 64,
+    "secretsMaxCount": 200,
+    "secretMaxLength": 16384,
+    "policyTextMaxLength": 1048576,
+    "grantEntriesMaxCount": 500,
     "labelsMaxCount": 32,
     "labelValueMaxLength": 256,
     "subjectMaxLength": 256,

@@ -5,6 +5,7 @@ import { runtimeNames } from '../runtimes.ts';
 import { sessionStates } from '../session-states.ts';
 import { sizeNames } from '../sizes.ts';
 import { tiers } from '../tiers.ts';
+import { grantSchema } from './authority.ts';
 import {
   errorSchema,
   labelKeySchema,
@@ -39,6 +40,7 @@ export const sessionSchema = z
     tenant: idSchema('tenant'),
     subject: z.string().meta({ description: 'Who created it.' }),
     labels: labelsSchema,
+    grant: grantSchema,
     state: z.enum(sessionStates),
     version: z.int().meta({ description: 'One more with every change; the ETag.' }),
     size: sizeSchema,
@@ -74,6 +76,7 @@ export const createSessionBody = z
       .exactOptional()
       .meta({ description: 'Refused where no machine of this tier or a stronger one can be had.' }),
     labels: labelsSchema.default({}),
+    grant: grantSchema.default([]),
     timeLimits: z.strictObject(timeLimits).partial().exactOptional(),
     wait,
   })
@@ -92,7 +95,12 @@ export const listSessionsQuery = z.strictObject({
 export const sessionPage = pageOf(sessionSchema).meta({ id: 'SessionPage' });
 
 export const forkSessionBody = z
-  .strictObject({ count: z.int().min(1).max(limits.forksMaxCount).default(1) })
+  .strictObject({
+    count: z.int().min(1).max(limits.forksMaxCount).default(1),
+    grant: grantSchema
+      .exactOptional()
+      .meta({ description: 'A part of what the parent was granted; all of it when none is given.' }),
+  })
   .meta({ id: 'ForkSession' });
 export const forkedSessions = z.object({ sessions: z.array(sessionSchema) }).meta({ id: 'ForkedSessions' });
 

@@ -38,6 +38,7 @@ export interface NewSession {
   readonly runtime?: RuntimeName;
   readonly minimumTier?: Tier;
   readonly labels?: Labels;
+  readonly grant?: readonly string[];
   readonly timeLimits?: Partial<TimeLimits>;
 }
 
@@ -150,7 +151,7 @@ export class CallerSessions {
     caller: Caller,
     id: SessionId,
     count: number,
-    options: CallOptions = {},
+    options: CallOptions & { readonly grant?: readonly string[] } = {},
   ): Promise<readonly SessionRecord[]> {
     await this.#touch(caller, id);
     return await this.#sessions.forkSession(caller.tenant, id, count, { ...options, subject: caller.subject });

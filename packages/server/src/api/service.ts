@@ -3,6 +3,8 @@
 import type { Accelerator, RuntimeName, Tier } from '@bulkhead/protocol';
 import type { Access, ApiKeys, Idempotency, Tenants } from '../tenants/tenancy.ts';
 import type { Attachments } from './attachments.ts';
+import type { StoredDecisions } from '../sessions/stored-decisions.ts';
+import type { TenantAuthority } from '../tools/tenant-authority.ts';
 import type { CallerSessions } from './caller-sessions.ts';
 import type { CallerPorts } from './caller-ports.ts';
 import type { Connections } from './connections.ts';
@@ -17,6 +19,9 @@ export interface Service {
   readonly tenants: Tenants;
   readonly keys: ApiKeys;
   readonly idempotency: Idempotency;
+  /** What tenants have set up for their sessions, and what was decided by it. */
+  readonly authority: Pick<TenantAuthority, 'facts' | 'putTool' | 'putSecret' | 'putPolicies' | 'checkPolicies'>;
+  readonly decisions: Pick<StoredDecisions, 'get' | 'list' | 'replay'>;
   /** Streams that tenants have open. */
   readonly connections: Connections;
   /** What makes machines here. */

@@ -38,6 +38,8 @@ export interface Config {
   readonly pool: { readonly minCount: number; readonly maxCount: number };
   /** Which runtimes sessions may run on; `auto`: every one that this host can use. */
   readonly runtime: 'auto' | RuntimeName;
+  /** Where this host is, as policies know it. */
+  readonly region: string;
   /** No session runs with a weaker wall than this, whatever it asks for. */
   readonly minimumTier: Tier;
   /** The server that commands talk to, when there is one. */
@@ -142,6 +144,10 @@ const environmentSchema = z.object({
   BULKHEAD_POOL_MAX: count.default(0),
   BULKHEAD_RUNTIME: z.enum(['auto', 'qemu', 'gvisor', 'fake']).default('auto'),
   BULKHEAD_MINIMUM_TIER: z.enum(tiers).default('none'),
+  BULKHEAD_REGION: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, { message: 'expected a region like eu-west-1' })
+    .default('local'),
   BULKHEAD_ALLOW_FAKE: flag.default(false),
   ...clientEnvironment,
   ...serverEnvironment,
@@ -183,6 +189,7 @@ export const environmentHelp: Readonly<Record<string, string>> = {
   BULKHEAD_POOL_MIN: 'of these, at least so many for each tenant and size that there is any demand for (default: 0)',
   BULKHEAD_RUNTIME:
     'auto, qemu or gvisor (default: auto, every runtime that works here; a session gets the strongest that it may have)',
+  BULKHEAD_REGION: 'where this host is, as policies know it: eu-west-1, for instance (default: local)',
   BULKHEAD_MINIMUM_TIER:
     'vm-kvm, vm-emulated or user-kernel: no session runs with a weaker wall, whatever it asks for (default: none)',
   ...clientEnvironmentHelp,
@@ -242,6 +249,7 @@ function toConfig(env: ParsedEnvironment): Config {
     pool: { minCount: env.BULKHEAD_POOL_MIN, maxCount: env.BULKHEAD_POOL_MAX },
     runtime: env.BULKHEAD_RUNTIME,
     minimumTier: env.BULKHEAD_MINIMUM_TIER,
+    region: env.BULKHEAD_REGION,
     client: toClientConfig(env),
     server: toServerConfig(env),
     color: env.NO_COLOR === undefined && env.TERM !== 'dumb',

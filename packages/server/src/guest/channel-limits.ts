@@ -39,6 +39,12 @@ export const channelLimits = {
   tracebackMaxLength: 262_144,
   sourceMaxLength: 4096,
   errorMessageMaxLength: 300,
+  /** Calls of tools that a guest has under way at once; more are a violation. */
+  callsMaxCount: 16,
+  toolNameMaxLength: 256,
+  callArgumentsMaxLength: 1_048_576,
+  /** A line of the host on `calls`: an answer, or what tools there are. */
+  callAnswerMaxBytes: 8_388_608,
   closeMs: 1000,
 } as const;
 

@@ -3,6 +3,7 @@
 import type { Duplex } from 'node:stream';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { type ChannelTimeouts, defaultTimeouts } from './channel-limits.ts';
+import { serveCalls } from './guest-calls.ts';
 import { connect } from './guest-connect.ts';
 import { killProcess, listProcesses, processOutput, startExec, startProcess } from './guest-exec.ts';
 import { listFiles, mkdir, move, readFile, remove, stat, writeFile } from './guest-files.ts';
@@ -53,6 +54,7 @@ export function openGuest(stream: Duplex, options: GuestOptions = {}): Guest {
     remove: (path, call) => remove(mux, path, call),
     mkdir: (path, call) => mkdir(mux, path, call),
     connect: (port, call) => connect(mux, port, call),
+    serveCalls: (handle) => serveCalls(mux, handle),
     info: (call) => mux.call({ op: 'info', parameters: {}, result: infoSchema, lanes: [] }, controlTimeoutMs, call),
     async settle(call) {
       await mux.call({ op: 'settle', parameters: {}, result: nothingSchema, lanes: [] }, slowTimeoutMs, call);

@@ -20,7 +20,7 @@ export async function connect(mux: Mux, port: number, options: CallOptions = {})
       details: { field: 'port', minimum: 1, maximum: 65_535 },
     });
   }
-  if (mux.connectionCount >= limits.portConnectionsMaxCount) {
+  if (mux.countStanding('connection') >= limits.portConnectionsMaxCount) {
     throw new BulkheadError('too_many_connections', 'This session has as many connections to its ports as it may', {
       hint: 'Close one, or wait until one has ended.',
       details: { maximum: limits.portConnectionsMaxCount },
@@ -33,7 +33,7 @@ export async function connect(mux: Mux, port: number, options: CallOptions = {})
     lanes: [lanes.stdout, lanes.events],
     wholeLane: lanes.stdout,
     readsUntilEndOf: lanes.stdout,
-    isConnection: true,
+    standing: { kind: 'connection', isBusy: () => false },
   });
   const abort = (): void => stream.cancel(cancelledError('connect', signal));
   signal?.addEventListener('abort', abort, { once: true });

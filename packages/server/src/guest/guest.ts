@@ -2,6 +2,7 @@
 
 import type { Duplex } from 'node:stream';
 import type { ContextFate, GuestException, Language, MimeBundle } from '@bulkhead/protocol';
+import type { CallAnswer, GuestCall, GuestCalls } from './guest-calls.ts';
 
 export interface Identity {
   readonly epoch: number;
@@ -164,6 +165,8 @@ export interface Guest extends AsyncDisposable {
    * `limit_exceeded`, `cancelled`.
    */
   connect(port: number, options?: CallOptions): Promise<GuestConnection>;
+  /** Guest code reaches its tools through `handle` until the epoch ends; once an epoch. Errors: `state_conflict` when it does already. */
+  serveCalls(handle: (call: GuestCall) => Promise<CallAnswer>): GuestCalls;
   info(
     options?: CallOptions,
   ): Promise<{ readonly memoryFreeBytes: number; readonly scratchFreeBytes: number; readonly processes: number }>;

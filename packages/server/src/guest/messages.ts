@@ -164,6 +164,27 @@ export const infoSchema: z.ZodType<InfoMessage> = z.object({
   processes: count,
 });
 
+export type CallMessage =
+  | {
+      readonly type: 'call';
+      readonly call: number;
+      readonly tool: string;
+      readonly operation: string;
+      readonly arguments: string;
+    }
+  | { readonly type: 'cancel'; readonly call: number };
+/** What guest code asks of its tools. `arguments` is text that nobody has looked at yet. */
+export const callMessageSchema: z.ZodType<CallMessage> = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('call'),
+    call: count,
+    tool: z.string().max(channelLimits.toolNameMaxLength),
+    operation: z.string().max(channelLimits.toolNameMaxLength),
+    arguments: z.string().max(channelLimits.callArgumentsMaxLength),
+  }),
+  z.object({ type: z.literal('cancel'), call: count }),
+]);
+
 /** The first and only message of a connection. */
 export const connectedSchema: z.ZodType = z.object({ type: z.literal('connected') });
 

@@ -26,7 +26,7 @@ import { cancelledError, endError, throwIfCancelled } from './guest-errors.ts';
 import { type Challenge, checkConfirm, makeChallenge } from './handshake.ts';
 import { parseMessage } from './json.ts';
 import { helloSchema, nothingSchema } from './messages.ts';
-import { ChannelStream, type StreamLink, type StreamSpec } from './stream.ts';
+import { ChannelStream, type StandingStream, type StreamLink, type StreamSpec } from './stream.ts';
 
 interface Handshake {
   readonly challenge: Challenge;
@@ -83,20 +83,24 @@ export class Mux implements StreamLink {
   // For callers.
 
   get activeAtUnixMs(): number {
-    return this.#streams.size > this.connectionCount ? this.clock.unixMs() : this.#activeAtUnixMs;
+    return this.#isUnderWay ? this.clock.unixMs() : this.#activeAtUnixMs;
   }
 
-  /** Bytes have moved between a connection and whoever has it. */
+  /** Something has moved on a stream that stands open. */
   touch(): void {
     this.#activeAtUnixMs = this.clock.unixMs();
   }
 
-  get connectionCount(): number {
-    return this.#connections().length;
+  countStanding(kind: StandingStream['kind']): number {
+    return this.#standing().filter(({ spec }) => spec.standing?.kind === kind).length;
   }
 
-  #connections(): readonly ChannelStream<unknown>[] {
-    return [...this.#streams.values()].filter(({ spec }) => spec.isConnection === true);
+  #standing(): readonly ChannelStream<unknown>[] {
+    return [...this.#streams.values()].filter(({ spec }) => spec.standing !== undefined);
+  }
+
+  get #isUnderWay(): boolean {
+    return [...this.#streams.values()].some(({ spec }) => spec.standing?.isBusy() ?? true);
   }
 
   async hello(options: CallOptions = {}): Promise<void> {
@@ -165,7 +169,7 @@ export class Mux implements StreamLink {
   /** The last operation of an epoch. */
   async freeze(): Promise<void> {
     this.#throwIfUnderWay();
-    await this.#closeConnections();
+    await this.#closeStanding();
     this.#throwIfUnderWay();
     const stream = this.open({ op: 'freeze', parameters: {}, result: nothingSchema, lanes: [] });
     this.#confirmed = false;
@@ -173,20 +177,20 @@ export class Mux implements StreamLink {
   }
 
   #throwIfUnderWay(): void {
-    if (this.#streams.size === this.connectionCount && this.#pings.size === 0) return;
+    if (!this.#isUnderWay && this.#pings.size === 0) return;
     throw new BulkheadError('state_conflict', 'Something is under way in this session', {
       hint: 'Wait until transfers and commands have ended, or end them.',
     });
   }
 
-  async #closeConnections(): Promise<void> {
-    const connections = this.#connections();
+  async #closeStanding(): Promise<void> {
+    const standing = this.#standing();
     const error = new BulkheadError('port_unreachable', 'The session stands still; its connections were closed', {
       hint: 'Connect again: the session is resumed where it sleeps.',
     });
-    for (const connection of connections) connection.cancel(error);
-    await Promise.allSettled(connections.map(({ outcome }) => outcome));
-    if (this.connectionCount > 0) await this.#closeConnections();
+    for (const stream of standing) stream.cancel(error);
+    await Promise.allSettled(standing.map(({ outcome }) => outcome));
+    if (this.#standing().length > 0) await this.#closeStanding();
   }
 
   /** The outcome of a stream, or `cancelled` as soon as the signal says so; the stream then ends on its own. */
@@ -387,7 +391,7 @@ export class Mux implements StreamLink {
         const stream = this.#stream(header);
         stream.receiveClose(payload);
         this.#streams.delete(stream.id);
-        if (stream.spec.isConnection !== true) this.touch();
+        if (stream.spec.standing === undefined) this.touch();
         return;
       }
       case frameTypes.pong:

@@ -21,6 +21,12 @@ import { type Inbound, Inbox } from './inbox.ts';
 import { checkMessage, parseMessage } from './json.ts';
 import { closeSchema } from './messages.ts';
 
+export interface StandingStream {
+  readonly kind: 'connection' | 'calls';
+  /** Something is under way on it that must not be cut off. */
+  readonly isBusy: () => boolean;
+}
+
 export interface StreamSpec<Result> {
   readonly op: string;
   readonly parameters: Readonly<Record<string, unknown>>;
@@ -31,8 +37,8 @@ export interface StreamSpec<Result> {
   readonly wholeLane?: Lane;
   /** A lane whose END is the end of what can be read, before the guest closes the stream. */
   readonly readsUntilEndOf?: Lane;
-  /** It may be open for nobody: it is activity only when bytes move on it, and is closed when the guest is frozen. */
-  readonly isConnection?: true;
+  /** It stays open, for nobody perhaps: it is activity only while it is busy or bytes move on it, and is closed when the guest is frozen. */
+  readonly standing?: StandingStream;
   /** What the guest was told to keep to. */
   readonly outputMaxBytes?: number;
   readonly eventsMaxBytes?: number;

@@ -46,7 +46,9 @@ export function makeAgentInitramfs(init: Buffer, agentFiles: readonly RecipeFile
   }
   return writeArchive([
     ...[...folders].sort().map(directory),
-    ...agentFiles.map(({ name, content }) => file(`agent/${name}`, 0o644, content)),
+    ...agentFiles.map(({ name, content }) =>
+      file(`agent/${name}`, name.startsWith('library/bin/') ? 0o755 : 0o644, content),
+    ),
     file('init', 0o755, init),
   ]);
 }

@@ -17,6 +17,7 @@ import {
   type TurnId,
   canTransition,
 } from '@bulkhead/protocol';
+import { type Grant, noGrant } from '../authority/grant.ts';
 import type { LaunchTimings } from '../runtimes/runtime.ts';
 
 export interface SessionRecord {
@@ -25,6 +26,8 @@ export interface SessionRecord {
   /** Whose it is, within the tenant. */
   readonly subject: string;
   readonly labels: Labels;
+  /** The tools that it may use at all; policies decide about each call. */
+  readonly grant: Grant;
   readonly size: SizeName;
   readonly runtime: RuntimeName;
   /** The machine's own once there is one; until then, what the runtime expects. */
@@ -95,11 +98,12 @@ export function isFinal(record: SessionRecord): boolean {
   return record.state === 'terminated' || record.state === 'failed';
 }
 
-/** What the store has. Records that were written before there was a subject, a label or a minimum are this host's own, and have none. */
+/** What the store has. Records that were written before there was a subject, a label, a grant or a minimum are this host's own, and have none. */
 export function toRecord(document: unknown): SessionRecord {
-  const added: Pick<SessionRecord, 'subject' | 'labels' | 'minimumTier'> = {
+  const added: Pick<SessionRecord, 'subject' | 'labels' | 'grant' | 'minimumTier'> = {
     subject: localSubject,
     labels: {},
+    grant: noGrant,
     minimumTier: 'none',
   };
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the store keeps exactly what it was given

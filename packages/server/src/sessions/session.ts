@@ -14,47 +14,19 @@ import {
   limits,
 } from '@bulkhead/protocol';
 import type { CallOptions } from '../guest/guest.ts';
-import type { Clock } from '../lib/clock.ts';
-import type { Gate } from '../lib/gate.ts';
-import type {
-  Machine,
-  MachineExit,
-  Runtime,
-  SnapshotFacts,
-  SnapshotSource,
-  SnapshotTarget,
-} from '../runtimes/runtime.ts';
-import type { Minima } from '../placement/place.ts';
+import type { Machine, MachineExit, SnapshotFacts, SnapshotSource, SnapshotTarget } from '../runtimes/runtime.ts';
 import { type LaunchRequest, type PendingLaunch, startLaunch } from './launch.ts';
 import { errorJson, exitReason, machineError } from './machine-error.ts';
 import { RecordKeeping } from './record-keeping.ts';
 import type { SessionGuest } from './session-guest.ts';
-import type { KeptSnapshot, SessionJournal, SnapshotKeeper } from './session-journal.ts';
+import type { KeptSnapshot, SnapshotKeeper } from './session-journal.ts';
 import { busyError, changedError, endedError } from './session-errors.ts';
 import { type SessionChange, type SessionRecord, amend, isFinal, transition } from './session-record.ts';
+import type { SessionOptions } from './session-options.ts';
 import { TimeLimit } from './time-limit.ts';
 import { TurnHistory } from './turn-history.ts';
 import { checkContext, checkLanguage, checkTurnRequest, defaultContext } from './turn-request.ts';
 import { RunningTurn, type Turn } from './turn.ts';
-import type { WarmPool } from './warm-pool.ts';
-
-export interface SessionOptions {
-  /** The one that the record names. Errors: `host_unsupported` when it is not here any more. */
-  readonly runtime: () => Runtime;
-  /** What is required of it now: a tenant's minimum may have changed since the session was created. */
-  readonly minima: () => Minima;
-  readonly clock: Clock;
-  /** Shared by all sessions: so many machines are launched at once. */
-  readonly gate: Gate;
-  readonly pool?: WarmPool;
-  readonly record: SessionRecord;
-  /** Of a new session: its first record is being kept. */
-  readonly begun?: Promise<void>;
-  /** Without them a session lives no longer than this process, and is not suspended. */
-  readonly journal?: SessionJournal;
-  readonly keeper?: SnapshotKeeper;
-  readonly onTransition: (before: SessionRecord, after: SessionRecord) => void;
-}
 
 export class Session {
   readonly #options: SessionOptions;
@@ -484,7 +456,12 @@ export class Session {
   }
 
   #to(state: SessionState, change: SessionChange): void {
+    const from = this.#record.state;
     this.#become(transition(this.#record, state, change), (after) => this.#keeping.keep(after));
+    // Every road to `ready` but a turn's end leads through a new epoch, or one that was about to begin.
+    if (state === 'ready' && from !== 'busy' && this.#machine !== undefined) {
+      this.#options.tools?.attach(() => this.#record, this.#machine.guest);
+    }
   }
 
   #become<T>(after: SessionRecord, keep: (after: SessionRecord) => T): T {

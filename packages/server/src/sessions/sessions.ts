@@ -24,11 +24,11 @@ import {
   limits,
   makeId,
 } from '@bulkhead/protocol';
+import { checkGrant, narrowGrant } from '../authority/grant.ts';
 import type { CallOptions } from '../guest/guest.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { Gate } from '../lib/gate.ts';
-import { type Absence, type Minima, type Plan, place, plan } from '../placement/place.ts';
-import type { Runtime } from '../runtimes/runtime.ts';
+import type { Plan } from '../placement/place.ts';
 import {
   checkCheckpointName,
   checkLabels,
@@ -41,7 +41,9 @@ import { openForkSource } from './fork-source.ts';
 import { type KeptSnapshot, type SessionJournal, type SnapshotKeeper, isRefusal } from './session-journal.ts';
 import { type SessionRecord, isFinal, localSubject } from './session-record.ts';
 import type { SessionGuest } from './session-guest.ts';
+import type { SessionTools } from './session-tools.ts';
 import type { LaunchRequest } from './launch.ts';
+import { RuntimeChoice, type RuntimeChoiceOptions } from './runtime-choice.ts';
 import { Session } from './session.ts';
 import type { Turn } from './turn.ts';
 import { type PoolBounds, WarmPool } from './warm-pool.ts';
@@ -51,6 +53,8 @@ export interface CreateSessionRequest {
   /** Whose it is, within the tenant. */
   readonly subject?: string;
   readonly labels?: Labels;
+  /** `tool.operation` or `tool.*`: what its code may ask for; nothing unless said. */
+  readonly grant?: readonly string[];
   readonly size?: SizeName;
   readonly timeLimits?: Partial<TimeLimits>;
   /** The strongest that may have it, unless one is named. */
@@ -62,7 +66,7 @@ export interface CreateSessionRequest {
 /** What a session is from its first moment on. */
 type NewSession = Pick<
   SessionRecord,
-  'tenant' | 'subject' | 'labels' | 'size' | 'runtime' | 'tier' | 'minimumTier' | 'timeLimits' | 'parent'
+  'tenant' | 'subject' | 'labels' | 'grant' | 'size' | 'runtime' | 'tier' | 'minimumTier' | 'timeLimits' | 'parent'
 >;
 
 export interface CreateSessionOptions extends CallOptions {
@@ -73,19 +77,17 @@ export interface CreateSessionOptions extends CallOptions {
 export interface ForkSessionOptions extends CreateSessionOptions {
   /** Whose the forks are; the parent's own subject when none is given. */
   readonly subject?: string;
+  /** A part of what the parent was granted; all of it when none is given. */
+  readonly grant?: readonly string[];
 }
 
-export interface SessionsOptions {
-  /** Those that can be used; of two that isolate alike the first is preferred. */
-  readonly runtimes: readonly Runtime[];
-  /** Those that cannot, and why. */
-  readonly absences?: readonly Absence[];
-  /** What no session may be below, whatever it asks for: this host's rule, and the tenant's. Asked at every launch. */
-  readonly minimaOf?: (tenant: TenantId) => Omit<Minima, 'session'>;
+export interface SessionsOptions extends RuntimeChoiceOptions {
   readonly clock?: Clock;
   /** Where sessions are kept beyond this process; without them they end with it. */
   readonly journal?: SessionJournal;
   readonly keeper?: SnapshotKeeper;
+  /** What answers the calls that guest code makes to its tools; without it there are none. */
+  readonly tools?: SessionTools;
   /** How many machines are held ready for sessions to come; none without it. */
   readonly pool?: PoolBounds;
   /** Called after every transition, in order; must not throw. `before` is undefined for a new session. */
@@ -110,12 +112,11 @@ const forksAtOnce = 4;
 const endedKeptMaxCount = 1000;
 
 export class Sessions implements AsyncDisposable {
-  readonly #runtimes: ReadonlyMap<RuntimeName, Runtime>;
-  readonly #absences: readonly Absence[];
-  readonly #minimaOf: (tenant: TenantId) => Omit<Minima, 'session'>;
+  readonly #choice: RuntimeChoice;
   readonly #clock: Clock;
   readonly #journal: SessionJournal | undefined;
   readonly #keeper: SnapshotKeeper | undefined;
+  readonly #tools: SessionTools | undefined;
   readonly #onTransition: (before: SessionRecord | undefined, after: SessionRecord) => void;
   readonly #gate = new Gate(launchesAtOnce);
   readonly #pool: WarmPool | undefined;
@@ -123,12 +124,11 @@ export class Sessions implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   constructor(options: SessionsOptions) {
-    this.#runtimes = new Map(options.runtimes.map((runtime) => [runtime.capabilities.runtime, runtime]));
-    this.#absences = options.absences ?? [];
-    this.#minimaOf = options.minimaOf ?? ((): Minima => ({}));
+    this.#choice = new RuntimeChoice(options);
     this.#clock = options.clock ?? systemClock;
     this.#journal = options.journal;
     this.#keeper = options.keeper;
+    this.#tools = options.tools;
     const shared = { clock: this.#clock, gate: this.#gate };
     this.#pool = options.pool === undefined ? undefined : new WarmPool({ ...shared, ...options.pool });
     this.#onTransition = options.onTransition ?? ((): void => undefined);
@@ -154,12 +154,12 @@ export class Sessions implements AsyncDisposable {
     checkPlacement(request);
     if (this.#closing !== undefined) throw new BulkheadError('state_conflict', 'Bulkhead is closing.');
     const timeLimits = checkTimeLimits(request.timeLimits);
-    const runtime = place(this.#placement(request), this.#offers, this.#absences);
-    const { tier } = this.#runtime(runtime).capabilities;
+    const { runtime, tier } = this.#choice.place(request).capabilities;
     const subject = checkSubject(request.subject ?? localSubject);
     const labels = checkLabels(request.labels ?? {});
+    const grant = checkGrant(request.grant ?? []);
     const [session] = this.#begin(
-      { tenant, subject, labels, size, runtime, tier, minimumTier, timeLimits, parent: null },
+      { tenant, subject, labels, grant, size, runtime, tier, minimumTier, timeLimits, parent: null },
       1,
     );
     if (session === undefined) throw new TypeError('one session was begun');
@@ -169,34 +169,7 @@ export class Sessions implements AsyncDisposable {
   /** Where a session would go, and why. Errors: `invalid_request`. */
   planSession(request: Pick<CreateSessionRequest, 'tenant' | 'runtime' | 'minimumTier'>): Plan {
     checkPlacement(request);
-    return plan(this.#placement(request), this.#offers, this.#absences);
-  }
-
-  #placement({ tenant, runtime, minimumTier }: Pick<CreateSessionRequest, 'tenant' | 'runtime' | 'minimumTier'>): {
-    readonly runtime: RuntimeName | undefined;
-    readonly minima: Minima;
-  } {
-    return { runtime, minima: this.#minima(tenant, minimumTier ?? 'none') };
-  }
-
-  #minima(tenant: TenantId, minimumTier: Tier): Minima {
-    const minima = this.#minimaOf(tenant);
-    return minimumTier === 'none' ? minima : { ...minima, session: minimumTier };
-  }
-
-  get #offers(): readonly Runtime['capabilities'][] {
-    return [...this.#runtimes.values()].map(({ capabilities }) => capabilities);
-  }
-
-  /** Errors: `host_unsupported` when this host has no such runtime, or none that can be used. */
-  #runtime(name: RuntimeName): Runtime {
-    const found = this.#runtimes.get(name);
-    if (found !== undefined) return found;
-    const why = this.#absences.find(({ runtime }) => name === runtime)?.why ?? 'It was not opened.';
-    throw new BulkheadError('host_unsupported', `The session runs on ${name}, which cannot be used here. ${why}`, {
-      hint: '`bulkhead doctor` says what is missing; BULKHEAD_RUNTIME=auto opens every runtime that can be used.',
-      details: { runtime: name },
-    });
+    return this.#choice.plan(request);
   }
 
   /** So many new sessions, kept all together or not at all; none has a machine yet. */
@@ -231,8 +204,8 @@ export class Sessions implements AsyncDisposable {
 
   #open(record: SessionRecord, begun?: Promise<void>): Session {
     const session = new Session({
-      runtime: () => this.#runtime(record.runtime),
-      minima: () => this.#minima(record.tenant, record.minimumTier),
+      runtime: () => this.#choice.find(record.runtime),
+      minima: () => this.#choice.minima(record),
       clock: this.#clock,
       gate: this.#gate,
       ...(this.#pool === undefined ? {} : { pool: this.#pool }),
@@ -240,6 +213,7 @@ export class Sessions implements AsyncDisposable {
       ...(begun === undefined ? {} : { begun }),
       ...(this.#journal === undefined ? {} : { journal: this.#journal }),
       ...(this.#keeper === undefined ? {} : { keeper: this.#keeper }),
+      ...(this.#tools === undefined ? {} : { tools: this.#tools }),
       onTransition: (before, after) => {
         if (isFinal(after)) this.#forgetOldSessions();
         this.#onTransition(before, after);
@@ -272,7 +246,7 @@ export class Sessions implements AsyncDisposable {
 
   /**
    * `count` new sessions that begin as copies of one that is ready or suspended, each with randomness, names and keys of its own. All of them, or none.
-   * Errors: `not_found`, `invalid_request`, `state_conflict`, `session_ended`, those of `Machine.capture` and `Runtime.restore`.
+   * Errors: `not_found`, `invalid_request`, `forbidden` for a grant beyond the parent's, `state_conflict`, `session_ended`, those of `Machine.capture` and `Runtime.restore`.
    */
   async forkSession(
     tenant: TenantId,
@@ -286,11 +260,12 @@ export class Sessions implements AsyncDisposable {
       });
     }
     const parent = this.#find(tenant, id);
+    const grant = narrowGrant(parent.record.grant, options.grant);
     await using origin = await openForkSource(parent, this.#keeper, this.#clock);
     const { labels, size, runtime, tier, minimumTier, timeLimits } = parent.record;
     const subject = checkSubject(options.subject ?? parent.record.subject);
     const children = this.#begin(
-      { tenant, subject, labels, size, runtime, tier, minimumTier, timeLimits, parent: id },
+      { tenant, subject, labels, grant, size, runtime, tier, minimumTier, timeLimits, parent: id },
       count,
     );
     const request = { ...options, origin: { source: origin.source, renew: true } };

@@ -3,8 +3,10 @@
 import type { Migration } from 'kysely/migration';
 import { createTables } from './migrations/0001-sessions.ts';
 import { addTenants } from './migrations/0002-tenants.ts';
+import { addAuthority } from './migrations/0003-authority.ts';
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-sessions': { up: createTables },
   '0002-tenants': { up: addTenants },
+  '0003-authority': { up: addAuthority },
 };

@@ -116,4 +116,49 @@ export interface Schema {
     readonly name: string;
     readonly url: string;
   };
+  readonly authority: {
+    readonly tenant: string;
+    /** One more with every change of a tenant's tools, secrets and policies. */
+    readonly version: BigInteger;
+    readonly policies: string;
+  };
+  readonly tools: {
+    readonly tenant: string;
+    readonly name: string;
+    readonly settings: ColumnType<unknown, string, string>;
+  };
+  readonly secrets: {
+    readonly tenant: string;
+    readonly name: string;
+    readonly wrapped_key: Buffer;
+    readonly sealed: Buffer;
+    readonly changed_at_unix_ms: BigInteger;
+  };
+  readonly policy_sets: {
+    readonly tenant: string;
+    /** The digest of both. */
+    readonly version: string;
+    readonly schema: string;
+    readonly policies: string;
+  };
+  readonly decisions: {
+    readonly id: string;
+    readonly tenant: string;
+    readonly session: string;
+    readonly epoch: number;
+    readonly action: string;
+    readonly outcome: string;
+    readonly reason: string;
+    readonly policies: readonly string[];
+    /** Null where no policy was asked, as what follows. */
+    readonly policy_version: string | null;
+    readonly arguments_digest: string | null;
+    readonly sealed_with: string | null;
+    /** What the policies were asked, sealed: it has the arguments. */
+    readonly request: Buffer | null;
+    readonly decided_at_unix_ms: BigInteger;
+    readonly ended_at_unix_ms: ColumnType<string | null, null, number>;
+    /** The code of the error that the call ended with. */
+    readonly error: ColumnType<string | null, null, string | null>;
+  };
 }

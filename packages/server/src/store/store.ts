@@ -3,7 +3,9 @@
 // A query of a tenant's rows names the tenant, and its transaction does too: row-level security refuses what the query should forget.
 
 import { ApiKeyStore } from './api-key-store.ts';
+import { AuthorityStore } from './authority-store.ts';
 import type { Database } from './database.ts';
+import { DecisionStore } from './decision-store.ts';
 import { HostStore } from './host-store.ts';
 import { IdempotencyStore } from './idempotency-store.ts';
 import type { Lease } from './lease.ts';
@@ -20,6 +22,8 @@ export class Store {
   readonly keys: ApiKeyStore;
   readonly idempotency: IdempotencyStore;
   readonly hosts: HostStore;
+  readonly authority: AuthorityStore;
+  readonly decisions: DecisionStore;
   /** The lease that every change of this host's sessions is made under. */
   readonly host: string;
 
@@ -32,5 +36,7 @@ export class Store {
     this.keys = new ApiKeyStore(database);
     this.idempotency = new IdempotencyStore(database, lease);
     this.hosts = new HostStore(database, lease);
+    this.authority = new AuthorityStore(database);
+    this.decisions = new DecisionStore(database);
   }
 }

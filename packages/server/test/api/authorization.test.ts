@@ -141,6 +141,25 @@ const entries: Readonly<Record<Operation, Entry>> = {
   killProcess: { arrange: background },
   createTerminalToken: { arrange: session },
   // Who may have one and does not open a WebSocket.
+  getAuthority: { arrange: ofTenant },
+  putPolicies: { arrange: () => ({ params: { tenant }, body: { policies: '' } }) },
+  checkPolicies: {
+    arrange: () => ({ params: { tenant }, body: { policies: 'permit(principal, action, resource);' } }),
+  },
+  // There is no database at that address.
+  putTool: {
+    arrange: () => ({
+      params: { tenant, tool: 'positions' },
+      body: { kind: 'sql', description: 'positions', host: '127.0.0.1', port: 1, database: 'd', user: 'u', tls: 'off' },
+    }),
+    status: 502,
+  },
+  deleteTool: { arrange: () => ({ params: { tenant, tool: 'positions' } }) },
+  putSecret: { arrange: () => ({ params: { tenant, secret: 'one' }, body: { value: 'a secret' } }) },
+  deleteSecret: { arrange: () => ({ params: { tenant, secret: 'one' } }) },
+  listDecisions: { arrange: nothing },
+  getDecision: { arrange: () => ({ params: { decision: makeId('decision') } }), status: 404 },
+  replayDecision: { arrange: () => ({ params: { decision: makeId('decision') } }), status: 404 },
   openTerminal: { arrange: session, status: 400 },
   exposePort: { arrange: () => withBody(session(), { port: 8000 }) },
   listPorts: { arrange: session },

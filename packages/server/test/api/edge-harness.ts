@@ -70,6 +70,8 @@ export async function openEdge(context: TestContext, options: EdgeOptions = {}):
     tenants: absent,
     keys: absent,
     idempotency: absent,
+    authority: absent,
+    decisions: absent,
     connections,
     attachments,
     sessions: callerSessions,

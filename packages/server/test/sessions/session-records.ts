@@ -11,6 +11,7 @@ export function sessionRecord(change: Partial<SessionRecord> = {}): SessionRecor
     tenant,
     subject: 'somebody',
     labels: {},
+    grant: { operations: [] },
     size: 'small',
     runtime: 'fake',
     tier: 'none',

@@ -27,11 +27,13 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   runtimes: ['guest', 'images', 'snapshots', 'lib'],
   doctor: ['config', 'images', 'placement', 'runtimes', 'lib'],
   placement: ['lib'],
-  sessions: ['placement', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
+  authority: ['lib'],
+  tools: ['authority', 'sealing', 'snapshots', 'store', 'lib'],
+  sessions: ['placement', 'authority', 'tools', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
   sealing: ['snapshots', 'lib'],
   tenants: ['store', 'sealing', 'lib'],
   ports: ['sessions', 'guest', 'lib'],
-  api: ['sessions', 'tenants', 'ports', 'guest', 'lib'],
+  api: ['sessions', 'tenants', 'tools', 'ports', 'guest', 'lib'],
 };
 
 export interface ImportedModule {

@@ -1,4 +1,5 @@
 import type { Handlers } from './handler.ts';
+import { authorityHandlers } from './handlers/authority.ts';
 import { commandHandlers } from './handlers/commands.ts';
 import { fileHandlers } from './handlers/files.ts';
 import { portHandlers } from './port-handlers.ts';
@@ -11,6 +12,7 @@ import { turnHandlers } from './handlers/turns.ts';
 export const handlers: Handlers = {
   ...systemHandlers,
   ...tenantHandlers,
+  ...authorityHandlers,
   ...sessionHandlers,
   ...turnHandlers,
   ...fileHandlers,

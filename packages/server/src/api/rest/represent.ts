@@ -1,16 +1,20 @@
 // What we know of a resource as callers see it: field by field, so that what is added within does not get out.
 
 import type {
+  AuthorityResource,
   CheckpointResource,
+  DecisionResource,
   KeyResource,
   PortResource,
   SessionResource,
   TenantResource,
   TurnResource,
 } from '@bulkhead/protocol';
+import type { DecisionFacts } from '../../sessions/stored-decisions.ts';
 import type { KeptSnapshot } from '../../sessions/session-journal.ts';
 import type { SessionRecord } from '../../sessions/session-record.ts';
 import type { Page } from '../../lib/page.ts';
+import type { AuthorityFacts } from '../../tools/tenant-authority.ts';
 import type { ApiKey, Tenant } from '../../tenants/tenancy.ts';
 import type { CallerPort } from '../caller-ports.ts';
 import type { CallerTurn } from '../caller-sessions.ts';
@@ -38,6 +42,7 @@ export function sessionResource(record: SessionRecord): SessionResource {
     tenant,
     subject,
     labels: { ...record.labels },
+    grant: [...record.grant.operations],
     state,
     version: record.generation,
     size,
@@ -95,4 +100,31 @@ export function keyResource(key: ApiKey): KeyResource {
 
 export function portResource({ id, port, path, expiresAtUnixMs }: CallerPort): PortResource {
   return { id, port, path, expiresAt: time(expiresAtUnixMs) };
+}
+
+export function authorityResource({ version, policies, tools, secrets }: AuthorityFacts): AuthorityResource {
+  return {
+    version,
+    policies,
+    tools: tools.map(({ name, settings }) => ({ name, settings })),
+    secrets: secrets.map(({ name, changedAtUnixMs }) => ({ name, changedAt: time(changedAtUnixMs) })),
+  };
+}
+
+export function decisionResource(decision: DecisionFacts): DecisionResource {
+  const { id, session, epoch, action, outcome, reason, policies, policyVersion, argumentsDigest, error } = decision;
+  return {
+    id,
+    session,
+    epoch,
+    action,
+    outcome,
+    reason,
+    policies: [...policies],
+    policyVersion,
+    argumentsDigest,
+    decidedAt: time(decision.decidedAtUnixMs),
+    endedAt: timeOrNull(decision.endedAtUnixMs),
+    error,
+  };
 }

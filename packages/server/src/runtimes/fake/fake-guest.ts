@@ -20,6 +20,7 @@ import type {
   RunRequest,
 } from '../../guest/guest.ts';
 import { channelError } from './fake-channel.ts';
+import type { CallAnswer, GuestCall, GuestCalls } from '../../guest/guest-calls.ts';
 import { FakeConnections } from './fake-connections.ts';
 import { FakeProcesses, runFakeProgram } from './fake-processes.ts';
 import { FakeRun } from './fake-run.ts';
@@ -42,6 +43,9 @@ export class FakeGuest implements Guest {
   readonly contexts: Map<string, FakeContext> = new Map();
   readonly files: Map<string, Uint8Array> = new Map();
   readonly connections: FakeConnections = new FakeConnections();
+  /** What guest code would do: a call of a tool, with the text of its arguments; undefined while nobody answers. */
+  call: ((tool: string, operation: string, given: string, signal?: AbortSignal) => Promise<CallAnswer>) | undefined;
+  catalogue: unknown;
   /** Terminals that were opened and have not ended. */
   readonly terminals: Set<FakeTerminal> = new Set();
   readonly #processes = new FakeProcesses();
@@ -160,6 +164,13 @@ export class FakeGuest implements Guest {
     return this.connections.connect(port);
   }
 
+  serveCalls(handle: (call: GuestCall) => Promise<CallAnswer>): GuestCalls {
+    this.check();
+    this.call = (tool, operation, given, signal = new AbortController().signal) =>
+      handle({ tool, operation, argumentBytes: Buffer.from(given), signal });
+    return { announce: (catalogue) => (this.catalogue = catalogue) };
+  }
+
   async startProcess({ argv }: Pick<ExecRequest, 'argv'>): Promise<string> {
     this.check();
     return this.#processes.start(argv);
@@ -250,6 +261,7 @@ export class FakeGuest implements Guest {
 
   async freeze(): Promise<void> {
     this.check();
+    this.call = undefined;
     this.connections.end(new BulkheadError('port_unreachable', 'The session stands still.'));
   }
 

@@ -86,10 +86,17 @@ export class FakeRun implements GuestRun {
     for (const line of code.split(/[\n;]/).map((text) => text.trim())) {
       const echo = /^echo (.*)$/.exec(line);
       if (echo !== null) yield textEvent('stdout', `${echo[1]}\n`);
+      const tool = /^bulkhead-tool (\w+) (\w+) --json (.*)$/.exec(line);
+      if (tool !== null) yield textEvent('stdout', `${await this.#callTool(tool)}\n`);
       const exit = /^exit (\d+)$/.exec(line);
       if (exit !== null) exitCode = Number(exit[1]);
     }
     return { ...ok, status: exitCode === 0 ? 'ok' : 'error', exitCode };
+  }
+
+  async #callTool([, tool = '', operation = '', given = '']: RegExpExecArray): Promise<string> {
+    const { call } = this.#guest;
+    return call === undefined ? 'no tools' : JSON.stringify(await call(tool, operation, given));
   }
 
   async *#statement(

@@ -1,6 +1,7 @@
 // Tenants, their keys, the answers to idempotency keys, where hosts are reached; sessions that can be searched; turns that are sealed.
 
 import { type Kysely, sql } from 'kysely';
+import { secure } from './secure.ts';
 
 export async function addTenants(database: Kysely<unknown>): Promise<void> {
   // The policies bind the owner too: without this the step would see no row.
@@ -129,15 +130,4 @@ async function sealTurns(database: Kysely<unknown>): Promise<void> {
   await sql`CREATE INDEX turns_page ON turns (session, started_at_unix_ms, id)`.execute(database);
   await sql`CREATE INDEX turns_by_key ON turns (tenant, sealed_with)`.execute(database);
   await sql`CREATE INDEX turns_by_end ON turns (tenant, ended_at)`.execute(database);
-}
-
-/** Rows are seen by the tenant in `column`, and in the operator's own work; without a column, only there. */
-async function secure(database: Kysely<unknown>, name: string, column: string | undefined): Promise<void> {
-  const table = sql.table(name);
-  const whose = column === undefined ? sql`'*'` : sql`${sql.ref(column)}, '*'`;
-  await sql`ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY`.execute(database);
-  await sql`ALTER TABLE ${table} FORCE ROW LEVEL SECURITY`.execute(database);
-  await sql`CREATE POLICY tenant ON ${table} USING (current_setting('bulkhead.tenant', true) IN (${whose}))`.execute(
-    database,
-  );
 }

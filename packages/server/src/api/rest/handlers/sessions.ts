@@ -46,8 +46,9 @@ export const sessionHandlers: HandlersOf<
   resumeSession: async ({ service, caller, params: { session } }) =>
     sessionResource(await service.sessions.resume(caller, session)),
   forkSession: async ({ service, caller, params: { session }, body, signal, mayBeRepeated }) => {
-    const options = mayBeRepeated ? {} : { signal };
-    const forked = await service.sessions.fork(caller, session, body.count, options);
+    const { count, grant } = body;
+    const options = { ...(mayBeRepeated ? {} : { signal }), ...(grant === undefined ? {} : { grant }) };
+    const forked = await service.sessions.fork(caller, session, count, options);
     return { sessions: forked.map((record) => sessionResource(record)) };
   },
   listCheckpoints: async ({ service, caller, params: { session } }) => ({

@@ -1,0 +1,136 @@
+// What a tenant sets up for its sessions (tools, secrets, policies), and what was decided.
+
+import { z } from 'zod';
+import { idSchema } from '../ids.ts';
+import { limits } from '../limits.ts';
+import { pageOf, pageQuery, timeSchema } from './common.ts';
+
+const description = z.string().min(1).max(2000);
+const identifier = z.string().regex(/^[a-z][a-z0-9_]{0,62}$/);
+const secretName = z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/);
+
+/**
+ * What an argument of a tool may be. `name`: letters, digits and a few signs, ASCII. `path`: names with `/` between them, relative. `text`: any text.
+ * `integer`: within ±(2^53 - 1). `names`: a set of `name`. Policies see these and `boolean`; `number` and `json` they do not see.
+ */
+export const parameterKinds = ['name', 'path', 'text', 'integer', 'boolean', 'names', 'number', 'json'] as const;
+export type ParameterKind = (typeof parameterKinds)[number];
+
+const parameter = z.strictObject({
+  kind: z.enum(parameterKinds),
+  description,
+  optional: z.boolean().exactOptional(),
+  values: z.array(z.string().min(1).max(256)).min(1).max(100).exactOptional(),
+  minimum: z.number().exactOptional(),
+  maximum: z.number().exactOptional(),
+  maxLength: z.int().min(1).max(262_144).exactOptional(),
+});
+const parameters = z
+  .record(identifier, parameter)
+  .refine((all) => Object.keys(all).length <= limits.toolParametersMaxCount, {
+    message: `at most ${limits.toolParametersMaxCount} parameters`,
+  });
+
+const sqlSettings = z.strictObject({
+  kind: z.literal('sql'),
+  description,
+  host: z.string().min(1).max(255).meta({ description: 'Or the directory of a Unix socket.' }),
+  port: z.int().min(1).max(65_535).default(5432),
+  database: z.string().min(1).max(63),
+  user: z.string().min(1).max(63).meta({
+    description: 'The tenant’s own login: bound by row-level security, a member of nothing, the owner of nothing.',
+  }),
+  password: secretName.exactOptional().meta({ description: 'The name of the secret that is its password.' }),
+  tls: z.enum(['verify', 'off']).default('verify'),
+  queries: z
+    .record(identifier, z.strictObject({ description, sql: z.string().min(1).max(65_536), parameters }))
+    .refine((all) => Object.keys(all).length <= limits.toolOperationsMaxCount, {
+      message: `at most ${limits.toolOperationsMaxCount} queries`,
+    })
+    .default({})
+    .meta({ description: 'Named statements with `$1`, `$2`, … in the order of their parameters.' }),
+  freeQueries: z.boolean().default(false).meta({ description: 'Any one statement, as operation `query`.' }),
+  writes: z.boolean().default(false),
+  timeoutMs: z.int().min(100).max(600_000).default(10_000),
+  rowsMaxCount: z.int().min(1).max(100_000).default(10_000),
+  bytesMax: z.int().min(1024).max(8_000_000).default(4_000_000),
+});
+
+export const toolSettingsSchema = z.discriminatedUnion('kind', [sqlSettings]);
+export type ToolSettings = z.output<typeof toolSettingsSchema>;
+
+const tenant = { tenant: idSchema('tenant') };
+export const toolParams = z.object({ ...tenant, tool: identifier });
+export const secretParams = z.object({ ...tenant, secret: secretName });
+export const putSecretBody = z
+  .strictObject({ value: z.string().min(1).max(limits.secretMaxLength) })
+  .meta({ id: 'PutSecret' });
+const policyText = z
+  .string()
+  .max(limits.policyTextMaxLength)
+  .meta({ description: 'Policies in Cedar; each is named by `@id`.' });
+export const putPoliciesBody = z.strictObject({ policies: policyText }).meta({ id: 'PutPolicies' });
+
+export const authoritySchema = z
+  .object({
+    version: z.int().meta({ description: 'One more with every change; the ETag.' }),
+    policies: policyText,
+    tools: z.array(z.object({ name: identifier, settings: toolSettingsSchema })),
+    secrets: z.array(z.object({ name: secretName, changedAt: timeSchema })),
+  })
+  .meta({ id: 'Authority', description: 'What a tenant has set up for its sessions. Of secrets, the names.' });
+export type AuthorityResource = z.output<typeof authoritySchema>;
+
+const policyProblem = z.object({
+  policy: z.string().nullable(),
+  line: z.int().nullable(),
+  message: z.string(),
+  hint: z.string().nullable(),
+});
+export const policyCheckSchema = z
+  .object({ problems: z.array(policyProblem), warnings: z.array(policyProblem), policies: z.array(z.string()) })
+  .meta({ id: 'PolicyCheck' });
+
+export const decisionParams = z.object({ decision: idSchema('decision') });
+export const decisionOutcomes = ['allow', 'deny', 'ask'] as const;
+const decision = {
+  id: idSchema('decision'),
+  session: idSchema('session'),
+  epoch: z.int(),
+  action: z.string().meta({ description: '`tool.operation`.' }),
+  outcome: z.enum(decisionOutcomes),
+  reason: z
+    .enum(['policy', 'no_policy', 'policy_error', 'grant', 'unknown'])
+    .meta({ description: '`grant`: the session was not granted it. `unknown`: there is no such operation.' }),
+  policies: z.array(z.string()).meta({ description: 'Those that determined it.' }),
+  policyVersion: z.string().nullable(),
+  argumentsDigest: z
+    .string()
+    .nullable()
+    .meta({ description: 'SHA-256 of the arguments in their canonical form (RFC 8785).' }),
+  decidedAt: timeSchema,
+  endedAt: timeSchema.nullable().meta({ description: 'When what was allowed had been done.' }),
+  error: z.string().nullable().meta({ description: 'The code of the error that it ended with.' }),
+};
+export const decisionSchema = z.object(decision).meta({ id: 'Decision' });
+export type DecisionResource = z.output<typeof decisionSchema>;
+export const decisionPage = pageOf(decisionSchema).meta({ id: 'DecisionPage' });
+export const listDecisionsQuery = z.strictObject({
+  ...pageQuery,
+  session: idSchema('session').exactOptional(),
+  outcome: z.enum(decisionOutcomes).exactOptional(),
+});
+export const decisionReplaySchema = z
+  .object({
+    same: z.boolean().meta({ description: 'Outcome, reason and policies are those of the record.' }),
+    outcome: z.enum(decisionOutcomes),
+    policies: z.array(z.string()),
+    context: z.record(z.string(), z.unknown()).meta({ description: 'The arguments that the policies saw.' }),
+  })
+  .meta({ id: 'DecisionReplay' });
+
+/** What a session may use at all. */
+export const grantSchema = z
+  .array(z.string().regex(/^[a-z][a-z0-9_]{0,62}\.(?:\*|[a-z][a-z0-9_]{0,62})$/))
+  .max(limits.grantEntriesMaxCount)
+  .meta({ description: '`tool.operation`, or `tool.*`. Policies decide about each call of these.' });

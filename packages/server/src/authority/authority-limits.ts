@@ -1,0 +1,14 @@
+/** The bounds of what a guest may ask for and of what may be written about it. */
+export const authorityLimits = {
+  argumentsMaxBytes: 1_048_576,
+  argumentsMaxDepth: 16,
+  argumentsMaxValues: 10_000,
+  textMaxLength: 262_144,
+  nameMaxLength: 256,
+  namesMaxCount: 1000,
+  pathMaxLength: 1024,
+  policiesMaxCount: 2000,
+  policyTextMaxBytes: 1_048_576,
+  /** Versions of policies that are ready to be asked. */
+  policySetsMaxCount: 64,
+} as const;

@@ -1,0 +1,148 @@
+import { type Selectable, sql } from 'kysely';
+import type { Place } from '../lib/page.ts';
+import type { Database } from './database.ts';
+import type { Schema } from './schema.ts';
+
+export interface DecisionRow {
+  readonly id: string;
+  readonly tenant: string;
+  readonly session: string;
+  readonly epoch: number;
+  readonly action: string;
+  readonly outcome: string;
+  readonly reason: string;
+  readonly policies: readonly string[];
+  /** Null where no policy was asked, as what follows. */
+  readonly policyVersion: string | null;
+  readonly argumentsDigest: string | null;
+  readonly sealedWith: string | null;
+  readonly request: Buffer | null;
+  readonly decidedAtUnixMs: number;
+  readonly endedAtUnixMs: number | null;
+  readonly error: string | null;
+}
+
+export interface PolicySetRow {
+  readonly version: string;
+  readonly schema: string;
+  readonly policies: string;
+}
+
+export class DecisionStore {
+  readonly #database: Database;
+  /** Policy sets that are known to be kept. */
+  readonly #kept = new Set<string>();
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** With what it was decided by, once. Durable when it resolves. Errors: `store_unavailable`. */
+  async insert(row: Omit<DecisionRow, 'endedAtUnixMs' | 'error'>, policySet?: PolicySetRow): Promise<void> {
+    const { tenant } = row;
+    const kept = policySet === undefined ? '' : `${tenant} ${policySet.version}`;
+    await this.#database.transaction(tenant, async (transaction) => {
+      if (policySet !== undefined && !this.#kept.has(kept)) {
+        await transaction
+          .insertInto('policy_sets')
+          .values({ tenant, ...policySet })
+          .onConflict((conflict) => conflict.doNothing())
+          .execute();
+      }
+      await transaction
+        .insertInto('decisions')
+        .values({
+          id: row.id,
+          tenant,
+          session: row.session,
+          epoch: row.epoch,
+          action: row.action,
+          outcome: row.outcome,
+          reason: row.reason,
+          policies: row.policies,
+          policy_version: row.policyVersion,
+          arguments_digest: row.argumentsDigest,
+          sealed_with: row.sealedWith,
+          request: row.request,
+          decided_at_unix_ms: row.decidedAtUnixMs,
+          ended_at_unix_ms: null,
+          error: null,
+        })
+        .execute();
+    });
+    if (policySet !== undefined) this.#kept.add(kept);
+  }
+
+  async end(tenant: string, id: string, unixMs: number, error: string | null): Promise<void> {
+    await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .updateTable('decisions')
+        .set({ ended_at_unix_ms: unixMs, error })
+        .where('tenant', '=', tenant)
+        .where('id', '=', id)
+        .execute(),
+    );
+  }
+
+  async get(tenant: string, id: string): Promise<DecisionRow | undefined> {
+    const row = await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .selectFrom('decisions')
+        .selectAll()
+        .where('tenant', '=', tenant)
+        .where('id', '=', id)
+        .executeTakeFirst(),
+    );
+    return row === undefined ? undefined : toRow(row);
+  }
+
+  /** Newest first. */
+  async page(
+    tenant: string,
+    options: { readonly session?: string; readonly outcome?: string; readonly before?: Place; readonly limit: number },
+  ): Promise<readonly DecisionRow[]> {
+    const { session, outcome, before, limit } = options;
+    const rows = await this.#database.transaction(tenant, (transaction) => {
+      let query = transaction.selectFrom('decisions').selectAll().where('tenant', '=', tenant);
+      if (session !== undefined) query = query.where('session', '=', session);
+      if (outcome !== undefined) query = query.where('outcome', '=', outcome);
+      if (before !== undefined) {
+        query = query.where(sql<boolean>`(decided_at_unix_ms, id) < (${before.unixMs}, ${before.id})`);
+      }
+      return query.orderBy('decided_at_unix_ms', 'desc').orderBy('id', 'desc').limit(limit).execute();
+    });
+    return rows.map(toRow);
+  }
+
+  async policySet(tenant: string, version: string): Promise<PolicySetRow | undefined> {
+    return await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .selectFrom('policy_sets')
+        .select(['version', 'schema', 'policies'])
+        .where('tenant', '=', tenant)
+        .where('version', '=', version)
+        .executeTakeFirst(),
+    );
+  }
+}
+
+function toRow(row: Selectable<Schema['decisions']>): DecisionRow {
+  const { id, tenant, session, epoch, action, outcome, reason, policies, request, error } = row;
+  return {
+    id,
+    tenant,
+    session,
+    epoch,
+    action,
+    outcome,
+    reason,
+    policies,
+    policyVersion: row.policy_version,
+    argumentsDigest: row.arguments_digest,
+    sealedWith: row.sealed_with,
+    request,
+    decidedAtUnixMs: Number(row.decided_at_unix_ms),
+    endedAtUnixMs: row.ended_at_unix_ms === null ? null : Number(row.ended_at_unix_ms),
+    error,
+  };
+}

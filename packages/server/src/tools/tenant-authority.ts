@@ -1,0 +1,180 @@
+// What a tenant has set up for its sessions: tools, secrets, policies. It has one version; a call of a tool looks at that version first, so that what was
+// changed before the call counts for it, on every server. What is opened is kept for as long as its version is the newest.
+
+import { BulkheadError, type TenantId, type ToolSettings, limits, toolSettingsSchema } from '@bulkhead/protocol';
+import { writeCedarSchema } from '../authority/cedar-schema.ts';
+import { type PolicySet, type PolicySetCheck, checkPolicies, readPolicySet } from '../authority/policy-set.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { KeyEncryption } from '../snapshots/key-encryption.ts';
+import type { AuthorityRows, AuthorityStore, SecretRow } from '../store/authority-store.ts';
+import { openTool } from './open-tool.ts';
+import { openSecret, sealSecret } from './secret-box.ts';
+import { describeSqlTool } from './sql/sql-tool.ts';
+import type { Tool } from './tool.ts';
+
+export interface TenantAuthorityOptions {
+  readonly store: AuthorityStore;
+  readonly encryption: KeyEncryption;
+  readonly clock: Clock;
+}
+
+interface Opened {
+  readonly version: number;
+  readonly tenantName: string;
+  readonly tools: ReadonlyMap<string, Tool>;
+  readonly policies: PolicySet;
+}
+
+export interface ToolFacts {
+  readonly name: string;
+  readonly settings: ToolSettings;
+}
+
+export interface AuthorityFacts {
+  readonly version: number;
+  readonly policies: string;
+  readonly tools: readonly ToolFacts[];
+  readonly secrets: readonly { readonly name: string; readonly changedAtUnixMs: number }[];
+}
+
+export class TenantAuthority implements AsyncDisposable {
+  readonly #options: TenantAuthorityOptions;
+  readonly #opened = new Map<TenantId, Promise<Opened>>();
+
+  constructor(options: TenantAuthorityOptions) {
+    this.#options = options;
+  }
+
+  /** Ready to be used, as it is now. Errors: `store_unavailable`, `key_unavailable`, those of a tool that cannot be opened. */
+  async of(tenant: TenantId): Promise<Omit<Opened, 'version'>> {
+    const version = await this.#options.store.version(tenant);
+    const known = this.#opened.get(tenant);
+    const found = known === undefined ? undefined : await known.catch(() => undefined);
+    if (found?.version === version) return found;
+    const opening = this.#open(tenant);
+    this.#opened.set(tenant, opening);
+    opening.catch(() => {
+      if (this.#opened.get(tenant) === opening) this.#opened.delete(tenant);
+    });
+    if (found !== undefined) await close(found);
+    return await opening;
+  }
+
+  async #open(tenant: TenantId): Promise<Opened> {
+    const rows = await this.#options.store.read(tenant);
+    const tools = new Map<string, Tool>();
+    for (const { name, settings } of readTools(rows))
+      tools.set(name, await this.#openTool(tenant, name, settings, rows));
+    const schema = writeCedarSchema([...tools.values()].map(({ description }) => description));
+    return {
+      version: rows.version,
+      tenantName: rows.tenantName,
+      tools,
+      policies: readPolicySet(rows.policies, schema),
+    };
+  }
+
+  async #openTool(tenant: TenantId, name: string, settings: ToolSettings, { secrets }: AuthorityRows): Promise<Tool> {
+    const secret = async (wanted: string): Promise<string> => {
+      const row = secrets.find((candidate) => candidate.name === wanted);
+      if (row !== undefined) return await openSecret(this.#options.encryption, tenant, wanted, row);
+      throw new BulkheadError('config_invalid', `The tool ${name} names the secret ${wanted}, which is not there.`, {
+        hint: 'Set the secret first.',
+      });
+    };
+    return await openTool(name, settings, { secret });
+  }
+
+  /** Errors: `not_found`. */
+  async facts(tenant: TenantId): Promise<AuthorityFacts> {
+    const rows = await this.#options.store.read(tenant);
+    const { version, policies, secrets } = rows;
+    const named = secrets.map(({ name, changedAtUnixMs }) => ({ name, changedAtUnixMs }));
+    return { version, policies, tools: readTools(rows), secrets: named };
+  }
+
+  /**
+   * Sets a tool up, or takes it away. It is opened first, so that one that does not work is not kept. Errors: `not_found`, `precondition_failed`,
+   * `state_conflict` when a policy would name an operation that is not there any more, those of `openTool`.
+   */
+  async putTool(
+    tenant: TenantId,
+    name: string,
+    settings: ToolSettings | null,
+    version?: number,
+  ): Promise<AuthorityFacts> {
+    if (settings !== null) {
+      const rows = await this.#options.store.read(tenant);
+      await using _tool = await this.#openTool(tenant, name, settings, rows);
+    }
+    const after = await this.#options.store.change(tenant, version, { tool: { name, settings } }, (rows) => {
+      if (rows.tools.length > limits.toolsMaxCount) {
+        throw new BulkheadError('limit_exceeded', `A tenant has at most ${limits.toolsMaxCount} tools.`);
+      }
+      const { problems } = checkPolicies(rows.policies, schemaOf(rows));
+      if (problems.length === 0) return;
+      throw new BulkheadError('state_conflict', 'The policies name what the tool would not have any more.', {
+        hint: 'Change the policies first.',
+        details: { problems },
+      });
+    });
+    return this.#told(after);
+  }
+
+  /** Null takes it away. Errors: `not_found`, `precondition_failed`, `key_unavailable`. */
+  async putSecret(tenant: TenantId, name: string, value: string | null, version?: number): Promise<AuthorityFacts> {
+    if (value !== null && value.length > limits.secretMaxLength) {
+      throw new BulkheadError('limit_exceeded', `A secret has at most ${limits.secretMaxLength} characters.`);
+    }
+    const { encryption, clock } = this.#options;
+    const sealed =
+      value === null
+        ? null
+        : { ...(await sealSecret(encryption, tenant, name, value)), changedAtUnixMs: clock.unixMs() };
+    return this.#told(
+      await this.#options.store.change(tenant, version, { secret: { name, value: sealed } }, ({ secrets }) => {
+        if (secrets.length > limits.secretsMaxCount) {
+          throw new BulkheadError('limit_exceeded', `A tenant has at most ${limits.secretsMaxCount} secrets.`);
+        }
+      }),
+    );
+  }
+
+  /** Errors: `invalid_request` with every problem, `not_found`, `precondition_failed`. */
+  async putPolicies(tenant: TenantId, policies: string, version?: number): Promise<AuthorityFacts> {
+    return this.#told(
+      await this.#options.store.change(tenant, version, { policies }, (rows) => {
+        readPolicySet(rows.policies, schemaOf(rows));
+      }),
+    );
+  }
+
+  /** What is wrong with policies, without setting them. Errors: `not_found`. */
+  async checkPolicies(tenant: TenantId, policies: string): Promise<PolicySetCheck> {
+    return checkPolicies(policies, schemaOf(await this.#options.store.read(tenant)));
+  }
+
+  #told(rows: AuthorityRows): AuthorityFacts {
+    const secrets = rows.secrets.map(({ name, changedAtUnixMs }: SecretRow) => ({ name, changedAtUnixMs }));
+    return { version: rows.version, policies: rows.policies, tools: readTools(rows), secrets };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const opened = [...this.#opened.values()];
+    this.#opened.clear();
+    for (const each of opened) await each.then(close, () => undefined);
+  }
+}
+
+async function close({ tools }: Opened): Promise<void> {
+  await Promise.all([...tools.values()].map((tool) => tool[Symbol.asyncDispose]()));
+}
+
+/** The store keeps what was checked when it was set; what an older version kept is checked again. */
+function readTools({ tools }: AuthorityRows): readonly ToolFacts[] {
+  return tools.map(({ name, settings }) => ({ name, settings: toolSettingsSchema.parse(settings) }));
+}
+
+function schemaOf(rows: AuthorityRows): string {
+  return writeCedarSchema(readTools(rows).map(({ name, settings }) => describeSqlTool({ name, ...settings })));
+}

@@ -1,0 +1,34 @@
+// What a tool is to those who call it. A tool runs on the host; it is given arguments that were checked and decided on, and nothing else that a guest
+// has said. What it answers is bounded here, whatever is at the other end.
+
+import type { SessionId, TenantId } from '@bulkhead/protocol';
+import type { Arguments } from '../authority/arguments.ts';
+import type { Resource, ToolDescription } from '../authority/tool-description.ts';
+
+export interface ToolContext {
+  readonly tenant: TenantId;
+  readonly session: SessionId;
+  readonly subject: string;
+  readonly signal: AbortSignal;
+}
+
+/** A value as JSON, or bytes that are too many or too binary for it. */
+export type ToolResult =
+  | { readonly kind: 'value'; readonly value: unknown }
+  | {
+      readonly kind: 'bytes';
+      readonly bytes: AsyncIterable<Uint8Array>;
+      readonly sizeBytes: number;
+      readonly contentType: string;
+    };
+
+export interface Tool extends AsyncDisposable {
+  readonly description: ToolDescription;
+  /** What a call works on, from nothing but its arguments. */
+  resourceOf(operation: string, checked: Arguments): Resource;
+  /**
+   * Carries out what was decided. Errors: `tool_failed` with what the other end said, cut to size; `tool_timeout`; `limit_exceeded` for a result that is
+   * too large; `cancelled`.
+   */
+  call(operation: string, checked: Arguments, context: ToolContext): Promise<ToolResult>;
+}

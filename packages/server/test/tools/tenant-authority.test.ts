@@ -1,0 +1,164 @@
+// What a tenant sets up, kept in a real PostgreSQL, and what is decided by it.
+
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { type TenantId, type ToolSettings, makeId, toolSettingsSchema } from '@bulkhead/protocol';
+import { PolicyEngine } from '../../src/authority/policy-engine.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { FakeRuntime } from '../../src/runtimes/fake/fake-runtime.ts';
+import { Sessions } from '../../src/sessions/sessions.ts';
+import { StoredDecisions } from '../../src/sessions/stored-decisions.ts';
+import { ToolCalls } from '../../src/sessions/tool-calls.ts';
+import { LocalKeyFile } from '../../src/snapshots/key-encryption.ts';
+import { unbounded } from '../../src/store/tenant-row.ts';
+import { TenantAuthority } from '../../src/tools/tenant-authority.ts';
+import { type Kept, openKept } from './kept.ts';
+import { type Portfolio, openPortfolio } from './portfolio.ts';
+
+const password = 'canary-of-a-password';
+const engine = new PolicyEngine();
+let portfolio: Portfolio;
+let kept: Kept;
+let authority: TenantAuthority;
+let decisions: StoredDecisions;
+
+before(async () => {
+  portfolio = await openPortfolio();
+  kept = await openKept();
+  const encryption = await LocalKeyFile.open(join(kept.path, 'key'), { create: true });
+  authority = new TenantAuthority({ store: kept.store.authority, encryption, clock: systemClock });
+  decisions = new StoredDecisions({ store: kept.store.decisions, keys: kept.keys, clock: systemClock, engine });
+});
+after(async () => {
+  await authority[Symbol.asyncDispose]();
+  await kept[Symbol.asyncDispose]();
+  await portfolio[Symbol.asyncDispose]();
+});
+
+async function newTenant(name: string): Promise<TenantId> {
+  const id = makeId('tenant');
+  const row = { id, name, quotas: unbounded, minimumTier: null, retentionDays: 30, createdAtUnixMs: Date.now() };
+  assert.ok(await kept.store.tenants.insert(row));
+  return id;
+}
+
+function settings(user: string, change: Record<string, unknown> = {}): ToolSettings {
+  const { host, database } = portfolio.login(user);
+  return toolSettingsSchema.parse({
+    kind: 'sql',
+    description: 'positions',
+    host,
+    database,
+    user,
+    password: 'positions-password',
+    freeQueries: true,
+    ...change,
+  });
+}
+
+const reads = '@id("reads") permit(principal, action == Bulkhead::Action::"positions.query", resource);';
+
+test('tools, secrets and policies are set up in an order that works, and told without a secret', async () => {
+  const tenant = await newTenant('acme');
+  await assert.rejects(authority.putTool(tenant, 'positions', settings('acme')), { code: 'config_invalid' });
+  await authority.putSecret(tenant, 'positions-password', password);
+  await assert.rejects(authority.putPolicies(tenant, reads), { code: 'invalid_request' }, 'there is no such tool yet');
+  const { version } = await authority.putTool(tenant, 'positions', settings('acme'));
+  await assert.rejects(authority.putPolicies(tenant, reads, version - 1), { code: 'precondition_failed' });
+  const facts = await authority.putPolicies(tenant, reads, version);
+  assert.equal(facts.version, version + 1);
+  assert.deepEqual(
+    facts.secrets.map(({ name }) => name),
+    ['positions-password'],
+  );
+  assert.ok(!JSON.stringify(facts).includes(password));
+  await assert.rejects(authority.putTool(tenant, 'positions', null), { code: 'state_conflict' }, 'a policy names it');
+  await assert.rejects(authority.putTool(tenant, 'positions', settings('broad')), { code: 'config_invalid' });
+  assert.equal((await authority.facts(tenant)).version, version + 1, 'what was refused has changed nothing');
+  assert.equal(
+    (await authority.checkPolicies(tenant, `${reads} permit(principal, action, resource) when { context.nothing };`))
+      .problems.length,
+    1,
+  );
+  await assert.rejects(authority.facts(makeId('tenant')), { code: 'not_found' });
+});
+
+test('a secret is nowhere in the files of the database, and is another tenant’s in vain', async () => {
+  const tenant = await newTenant('initech');
+  await authority.putSecret(tenant, 'one', password);
+  const rows = await kept.store.authority.read(tenant);
+  const other = await newTenant('umbrella');
+  const { wrappedKey, sealed, changedAtUnixMs } = rows.secrets[0] ?? assert.fail('it is kept');
+  const stolen = { name: 'positions-password', value: { wrappedKey, sealed, changedAtUnixMs } };
+  await kept.store.authority.change(other, undefined, { secret: stolen }, () => undefined);
+  await assert.rejects(authority.putTool(other, 'positions', settings('acme')), { code: 'key_unavailable' });
+  await kept.checkpoint();
+  const files = readdirSync(kept.files, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const holds = (text: string): boolean =>
+    files.some((file) => readFileSync(join(file.parentPath, file.name)).includes(text));
+  assert.ok(holds('umbrella'), 'the search finds what is there');
+  assert.ok(!holds(password));
+});
+
+test('calls are decided by what is set up now, are on record, and can be asked again', async () => {
+  const tenant = await newTenant('globex');
+  const runtime = new FakeRuntime({ clock: systemClock });
+  const tools = new ToolCalls({ engine, source: authority, log: decisions, clock: systemClock, region: 'here' });
+  await using sessions = new Sessions({ runtimes: [runtime], tools });
+  const { id } = await sessions.createSession({ tenant, grant: ['positions.*'] });
+  const guest = [...runtime.machines.values()].at(-1)?.guest ?? assert.fail('there is a machine');
+  const call = async (sql: string) => {
+    assert.ok(guest.call);
+    return await guest.call('positions', 'query', JSON.stringify({ sql }));
+  };
+  const codeOf = (answer: Awaited<ReturnType<typeof call>>): string => (answer.ok ? 'ok' : answer.error.code);
+
+  assert.equal(codeOf(await call('SELECT 1')), 'tool_denied', 'there is no tool');
+  await authority.putSecret(tenant, 'positions-password', password);
+  await authority.putTool(tenant, 'positions', settings('globex'));
+  assert.equal(codeOf(await call('SELECT 1')), 'tool_denied', 'no policy permits it');
+  await authority.putPolicies(tenant, reads);
+  assert.equal(codeOf(await call('SELECT symbol FROM positions')), 'ok');
+  assert.equal(codeOf(await call('SELECT nothing FROM nowhere')), 'tool_failed');
+  await authority.putPolicies(tenant, '');
+  assert.equal(codeOf(await call('SELECT symbol FROM positions')), 'tool_denied', 'what was taken back counts at once');
+  assert.ok(guest.call);
+  assert.equal(
+    codeOf(await guest.call('positions', 'query', '{"sql":"SELECT 1","sql":"SELECT 2"}')),
+    'invalid_request',
+  );
+
+  const { items } = await decisions.list(tenant, { session: id });
+  assert.deepEqual(
+    items
+      .toReversed()
+      .map(({ outcome, reason, policies, error, endedAtUnixMs }) => [
+        outcome,
+        reason,
+        policies,
+        error,
+        endedAtUnixMs !== null,
+      ]),
+    [
+      ['deny', 'unknown', [], null, false],
+      ['deny', 'no_policy', [], null, false],
+      ['allow', 'policy', ['reads'], null, true],
+      ['allow', 'policy', ['reads'], 'tool_failed', true],
+      ['deny', 'no_policy', [], null, false],
+    ],
+  );
+  const replays = await Promise.all(items.map((item) => decisions.replay(item)));
+  assert.deepEqual(
+    replays.map((replay) => replay?.same),
+    [true, true, true, true, undefined],
+  );
+  const [newest] = items;
+  assert.ok(newest);
+  const asked = await decisions.request(newest);
+  assert.deepEqual(asked?.context, { sql: 'SELECT symbol FROM positions' });
+  const other = await newTenant('hooli');
+  await assert.rejects(decisions.get(other, makeId('decision')), { code: 'not_found' });
+  assert.deepEqual((await decisions.list(other, {})).items, []);
+});
