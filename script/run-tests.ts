@@ -1,7 +1,7 @@
-// Runs the tests and says what ran, what was skipped and why. `unit`: everything that needs no virtual machine. `all`: those, then
-// the tests on real machines: two files at a time, but for those that look at the whole host or need all of it, which run alone;
-// and what is published.
-// A skip without a reason counts as a failure. The last lines are node's own closing lines, summed over both parts.
+// Runs the tests and says what ran, what was skipped and why. `unit`: what needs no virtual machine, no server and no other process; it is
+// what runs before a commit. `all`: those; the service, its clients and the command, each started for real; what is published; and the
+// tests on real machines: two files at a time, but for those that look at the whole host or need all of it, which run alone.
+// A skip without a reason counts as a failure. The last lines are node's own closing lines, summed over all parts.
 
 import { spawn } from 'node:child_process';
 import { globSync } from 'node:fs';
@@ -19,12 +19,27 @@ interface Part {
   readonly deadlineMs: number;
 }
 
+/** These start servers, databases and commands, and wait for them. */
+const serviceTests = [
+  'packages/cli/test/*.test.ts',
+  'packages/sdk/test/server*.test.ts',
+  'packages/server/test/{api,store,tenants,tools}/**/*.test.ts',
+  'packages/server/test/keep-sessions.test.ts',
+];
+const serviceFiles = globSync(serviceTests).toSorted();
 const unitPart: Part = {
   name: 'unit',
-  files: globSync('packages/*/test/**/*.test.ts').toSorted(),
+  files: globSync('packages/*/test/**/*.test.ts', { exclude: serviceTests }).toSorted(),
   concurrency: Math.min(2, availableParallelism()),
   testTimeoutMs: 120_000,
   deadlineMs: 240_000,
+};
+const servicePart: Part = {
+  name: 'service',
+  files: serviceFiles,
+  concurrency: Math.min(2, availableParallelism()),
+  testTimeoutMs: 240_000,
+  deadlineMs: 900_000,
 };
 /** What is published is tested beside them: it takes as long. */
 const machineFiles = globSync('test/{machine,packages}/**/*.test.ts').toSorted();
@@ -188,10 +203,12 @@ if (scope !== 'unit' && scope !== 'all') {
 }
 const tally = emptyTally();
 // Python's tests wait more than they work, so they run beside the others.
-const ofClient = async (): Promise<readonly PythonReport[]> => [await runClientTests(), await runSchemathesisTests()];
-const [guest, client] = await Promise.all([runGuestTests(), ofClient(), runPart(unitPart, tally)]);
-const pythonLines = [guest, ...client].map((report) => count(report, tally));
+const [guest] = await Promise.all([runGuestTests(), runPart(unitPart, tally)]);
+const pythonLines = [count(guest, tally)];
 if (scope === 'all') {
+  const ofClient = async (): Promise<readonly PythonReport[]> => [await runClientTests(), await runSchemathesisTests()];
+  const [client] = await Promise.all([ofClient(), runPart(servicePart, tally)]);
+  pythonLines.push(...client.map((report) => count(report, tally)));
   await prepareMachines();
   for (const part of machineParts) await runPart(part, tally);
 }

@@ -48,7 +48,7 @@ describeBothWays(
 
       const key = await ask('key', 'create', 'ci', '--tenant', tenant.id, '--role', 'viewer', '--expires', '90d');
       assert.match(key.secret, /^bh_/);
-      assert.deepEqual(key.scopes, ['sessions:read', 'sessions:any', 'tenant:read']);
+      assert.deepEqual(key.scopes, ['sessions:read', 'sessions:any', 'tenant:read', 'authority:read']);
       const days = (Date.parse(key.expiresAt) - Date.now()) / 86_400_000;
       assert.ok(days > 89.9 && days < 90.1);
       const narrow = ['--scope', 'sessions:read', '--scope', 'sessions:write', '--subject', 'bot'];
