@@ -4,7 +4,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { setInterval } from 'node:timers/promises';
+import { setInterval, setTimeout } from 'node:timers/promises';
 import type { MachineId } from '@bulkhead/protocol';
 import { printable } from '../../lib/printable.ts';
 import { findMachines, killProcess } from '../machine-name.ts';
@@ -12,6 +12,7 @@ import { runscEnvironment } from './runsc-program.ts';
 
 const stderrKeptBytes = 4096;
 const goneTimeoutMs = 5000;
+const goferFirstPollMs = 25;
 const goferPollMs = 1000;
 
 /** What stands around runsc. Its control socket is an abstract one, which anybody in the same network namespace could speak to. */
@@ -70,11 +71,22 @@ export class Sandbox {
 
   /** Resolves when the gofer is gone: the sandbox would live on without its files. Looks now and then; ends with `signal`. */
   async goferExited(signal: AbortSignal): Promise<void> {
-    let gofer: number | undefined;
-    for await (const _tick of setInterval(goferPollMs, undefined, { signal, ref: false })) {
-      gofer ??= findMachines().find(({ id, program }) => id === this.#id && program === 'runsc-gofer')?.pid;
-      if (gofer !== undefined && !isRunning(gofer)) return;
+    let gofer = this.#findGofer();
+    // One that has ended has no name any more: it has to be known before.
+    while (gofer === undefined) {
+      await setTimeout(goferFirstPollMs, undefined, { signal, ref: false });
+      gofer = this.#findGofer();
     }
+    for await (const _tick of setInterval(goferPollMs, undefined, { signal, ref: false })) {
+      if (isRunning(gofer)) continue;
+      // The channel closes with it, as it does for a sandbox that ends by itself.
+      this.#child.kill('SIGKILL');
+      return;
+    }
+  }
+
+  #findGofer(): number | undefined {
+    return findMachines().find(({ id, program }) => id === this.#id && program === 'runsc-gofer')?.pid;
   }
 
   /** The process whose namespaces its control socket is in. */
@@ -103,7 +115,7 @@ export async function killAll(id: MachineId): Promise<void> {
     if (left.length === 0) return;
     if (performance.now() > deadline) throw new Error(`process ${left[0]?.pid} survived SIGKILL for 5 s`);
     for (const { pid } of left) killProcess(pid);
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    await setTimeout(2);
   }
 }
 
