@@ -30,6 +30,8 @@ type TurnEnd = Pick<TurnRow, 'id' | 'tenant'> & { readonly outcome: Buffer };
 /** Rows of one insert: PostgreSQL takes 65,535 parameters. */
 const eventRowsPerInsert = 5000;
 
+const sequenceMaximum = 2_147_483_647;
+
 export class TurnStore {
   readonly #database: Database;
   readonly #lease: Lease;
@@ -126,6 +128,8 @@ export class TurnStore {
 
   /** At most so many rows of what a turn told, from the one that holds the event at `from` on. */
   async events(tenant: string, turn: string, from: number, rows: number): Promise<readonly EventsRow[]> {
+    // A reader may name any event, and the column holds no larger number; no turn has so many.
+    const sequence = Math.min(from, sequenceMaximum);
     const found = await this.#database.transaction(tenant, (transaction) =>
       transaction
         .selectFrom('turn_events')
@@ -138,7 +142,7 @@ export class TurnStore {
             .select(({ fn }) => fn.coalesce(fn.max('sequence'), sql<number>`0`).as('first'))
             .where('tenant', '=', tenant)
             .where('turn', '=', turn)
-            .where('sequence', '<=', from),
+            .where('sequence', '<=', sequence),
         )
         .orderBy('sequence')
         .limit(rows)

@@ -107,7 +107,7 @@ test('labels are replaced by who has read what is there, and survive a restart',
     [kept.labels, kept.generation, kept.state],
     [{ app: 'b', 'team/x': 'Ü' }, labelled.generation, 'ready'],
   );
-  for (const bad of [{ A: 'x' }, { a: 'x'.repeat(257) }, { a: 'Ü'.repeat(129) }, { a: 'a\u0000b' }, { a: '\ud800' }]) {
+  for (const bad of [{ A: 'x' }, { a: 'x'.repeat(257) }, { a: 'Ü'.repeat(257) }, { a: 'a\u0000b' }, { a: '\ud800' }]) {
     await assert.rejects(one.sessions.updateLabels(tenant, id, bad), { code: 'invalid_request' });
   }
   const many = Object.fromEntries(Array.from({ length: 33 }, (_, index) => [`k${index}`, 'v']));
