@@ -196,6 +196,10 @@ function printClosing(tally: Tally, pythonLines: readonly string[]): void {
   say(`# duration_ms ${tally.durationMs.toFixed(3)}`);
 }
 
+async function runTestsOfClients(): Promise<readonly PythonReport[]> {
+  return [await runClientTests(), await runSchemathesisTests()];
+}
+
 const scope = process.argv[2];
 if (scope !== 'unit' && scope !== 'all') {
   process.stderr.write('usage: run-tests.ts unit | all\n');
@@ -206,8 +210,7 @@ const tally = emptyTally();
 const [guest] = await Promise.all([runGuestTests(), runPart(unitPart, tally)]);
 const pythonLines = [count(guest, tally)];
 if (scope === 'all') {
-  const ofClient = async (): Promise<readonly PythonReport[]> => [await runClientTests(), await runSchemathesisTests()];
-  const [client] = await Promise.all([ofClient(), runPart(servicePart, tally)]);
+  const [client] = await Promise.all([runTestsOfClients(), runPart(servicePart, tally)]);
   pythonLines.push(...client.map((report) => count(report, tally)));
   await prepareMachines();
   for (const part of machineParts) await runPart(part, tally);
