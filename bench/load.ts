@@ -2,7 +2,7 @@
 // while. Each tenant has a word that no other may ever read: it is in what its sessions are told, in its files, in its labels, and every answer is
 // searched for the words of the others.
 //
-//   node --conditions=source bench/load.ts --server PID --url http://127.0.0.1:8420 --key bh_… [--clients 64] [--tenants 10] [--seconds 60]
+//   node --conditions=bulkhead-source bench/load.ts --server PID --url http://127.0.0.1:8420 --key bh_… [--clients 64] [--tenants 10] [--seconds 60]
 
 import { readFile } from 'node:fs/promises';
 import { Agent, request as httpRequest } from 'node:http';

@@ -174,6 +174,7 @@ describeBothWays('bulkhead shell, at a terminal', ({ environment }) => {
         ['while True: pass\r', 'pass'],
         ['\u0003', 'turn_interrupted'],
         ['print(x + 59)\r', '100'],
+        ['', '>>> '],
         ['half a li\u0003', '>>> '],
         ['!echo from bash\r', 'from bash\r\n'],
         ['\u0004', ''],

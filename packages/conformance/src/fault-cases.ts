@@ -38,7 +38,7 @@ export const faultCases: readonly ContractCase[] = [
     async run({ subject, runtime }) {
       const { victim } = subject;
       assert.ok(victim);
-      const server = spawn(process.execPath, ['--conditions=source', victim.file], {
+      const server = spawn(process.execPath, ['--conditions=bulkhead-source', victim.file], {
         env: { ...victim.environment },
         stdio: ['ignore', 'pipe', 'inherit'],
       });

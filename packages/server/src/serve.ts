@@ -139,10 +139,10 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
   const opened = opening.move();
   const close = async (): Promise<void> => {
     preparation.stop();
-    await announced[Symbol.asyncDispose]();
-    app.log.info({ turns: running.count }, 'stopping');
     app.server.close();
     app.server.closeIdleConnections();
+    await announced[Symbol.asyncDispose]();
+    app.log.info({ turns: running.count }, 'stopping');
     const ended = await running.none(drainMs, new AbortController().signal);
     if (!ended) app.log.warn({ turns: running.count }, 'turns are ended that were given time to end');
     await attachments.close(detachMs);

@@ -148,7 +148,7 @@ export class TurnStore {
         .limit(rows)
         .execute(),
     );
-    return found.map(({ sequence, event }) => ({ sequence, events: event }));
+    return found.map((row) => ({ sequence: row.sequence, events: row.event }));
   }
 
   /** Removes at most so many turns that ended more than `days` ago, with all that they told. Answers how many. */

@@ -25,7 +25,7 @@ export async function startServerProcess(
   environment: Readonly<Record<string, string>> = {},
 ): Promise<ServerProcess> {
   const main = join(checkoutRoot, 'packages/cli/src/main.ts');
-  const args = ['--conditions=source', '--disable-warning=ExperimentalWarning', main, 'serve', '--json'];
+  const args = ['--conditions=bulkhead-source', '--disable-warning=ExperimentalWarning', main, 'serve', '--json'];
   const child = spawn(process.execPath, args, {
     env: {
       PATH: process.env['PATH'] ?? '',
