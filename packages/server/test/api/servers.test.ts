@@ -2,9 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { after, test } from 'node:test';
 import { openDataDirectory } from '../../src/store/data-directory.ts';
 import { EmbeddedPostgres } from '../../src/store/embedded-postgres.ts';
@@ -174,6 +177,14 @@ test('two servers on one database: each serves the sessions of both; one that is
     headers: { 'x-bulkhead-hops': '1' },
   });
   assert.equal(expectStatus(around, 503).code, 'host_unavailable', 'it goes no further than once');
+  // A request may name its target whole: the host in it is nowhere to send a session's request, and its credential, to.
+  await using elsewhere = await listenAnywhere();
+  const raw = (target: string): Promise<string> => askRaw(two.url, `GET ${target} HTTP/1.1`, key);
+  assert.match(await raw(`${path}/contexts`), /^HTTP\/1\.1 200 /);
+  for (const target of [`${elsewhere.url}${path}/contexts`, `//${elsewhere.host}${path}/contexts`]) {
+    assert.match(await raw(target), /^HTTP\/1\.1 4\d\d /, target);
+  }
+  assert.equal(elsewhere.connections(), 0);
   const conflict = await two.call('PATCH', path, { key, body: { labels: {} }, headers: { 'if-match': '"1"' } });
   assert.equal(conflict.status, 412, 'headers go along');
 
@@ -210,3 +221,36 @@ test('two servers on one database: each serves the sessions of both; one that is
   assert.equal(ended.result.error.code, 'machine_lost');
   t.diagnostic('served through the other, read after kill -9, told when it was back');
 });
+
+/** Somebody else's server, which counts who comes. */
+async function listenAnywhere(): Promise<
+  AsyncDisposable & { readonly host: string; readonly url: string; connections(): number }
+> {
+  let connections = 0;
+  const server = createServer((socket) => {
+    connections += 1;
+    socket.destroy();
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  const host = `127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`;
+  const closed = once(server, 'close');
+  return {
+    host,
+    url: `http://${host}`,
+    connections: () => connections,
+    [Symbol.asyncDispose]: async () => {
+      server.close();
+      await closed;
+    },
+  };
+}
+
+/** A request in its own words, and all of its answer. */
+async function askRaw(url: string, requestLine: string, key: string): Promise<string> {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  const lines = [requestLine, 'Host: anywhere', `Authorization: Bearer ${key}`, 'Connection: close', '', ''];
+  socket.write(lines.join('\r\n'));
+  return await text(socket);
+}
