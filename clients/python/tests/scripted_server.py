@@ -70,6 +70,7 @@ def session(state: str = "ready", **more: Any) -> dict[str, Any]:
         "turnCount": 0,
         "parent": None,
         "epoch": 1,
+        "grant": [],
         "timeLimits": {"idleMs": 1000, "sleepMs": 1000, "lifetimeMs": 1000},
         "launchMs": 1.5,
         "error": None,

@@ -42,6 +42,7 @@ def create_session(
     runtime: str | None,
     minimum_tier: str | None,
     labels: Mapping[str, str] | None,
+    grant: Sequence[str] | None,
     idle: Seconds | None,
     sleep: Seconds | None,
     lifetime: Seconds | None,
@@ -53,6 +54,7 @@ def create_session(
         runtime=runtime,
         minimumTier=minimum_tier,
         labels=None if labels is None else dict(labels),
+        grant=None if grant is None else list(grant),
         timeLimits=limits or None,
         wait=None if wait else "none",
     )

@@ -50,6 +50,8 @@ class SessionInfo:
     turn_count: int
     parent: str | None
     epoch: int
+    #: Tools that its code may call: ``tool.operation``, or ``tool.*``. Policies decide about each call of these.
+    grant: tuple[str, ...]
     time_limits: TimeLimits
     launch_ms: float | None
     error: ErrorInfo | None

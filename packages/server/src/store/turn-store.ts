@@ -129,7 +129,7 @@ export class TurnStore {
   /** At most so many rows of what a turn told, from the one that holds the event at `from` on. */
   async events(tenant: string, turn: string, from: number, rows: number): Promise<readonly EventsRow[]> {
     // A reader may name any event, and the column holds no larger number; no turn has so many.
-    const sequence = Math.min(from, sequenceMaximum);
+    const named = Math.min(from, sequenceMaximum);
     const found = await this.#database.transaction(tenant, (transaction) =>
       transaction
         .selectFrom('turn_events')
@@ -142,7 +142,7 @@ export class TurnStore {
             .select(({ fn }) => fn.coalesce(fn.max('sequence'), sql<number>`0`).as('first'))
             .where('tenant', '=', tenant)
             .where('turn', '=', turn)
-            .where('sequence', '<=', sequence),
+            .where('sequence', '<=', named),
         )
         .orderBy('sequence')
         .limit(rows)

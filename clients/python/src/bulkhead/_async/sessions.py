@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .. import _bodies
 from .._bodies import Seconds
@@ -24,6 +24,7 @@ class AsyncSessions:
         runtime: str | None = None,
         minimum_tier: Tier | None = None,
         labels: Mapping[str, str] | None = None,
+        grant: Sequence[str] | None = None,
         idle: Seconds | None = None,
         sleep: Seconds | None = None,
         lifetime: Seconds | None = None,
@@ -32,13 +33,14 @@ class AsyncSessions:
     ) -> AsyncSession:
         """A new session with a machine of its own; ``async with`` terminates it at the end of its block.
 
-        ``idle``, ``sleep`` and ``lifetime`` are how long it may do nothing, sleep, and live. With ``wait=False`` it comes at once, in the state ``creating``.
+        ``grant`` names the tools that its code may call: ``tool.operation``, or ``tool.*``. ``idle``, ``sleep`` and ``lifetime`` are how long it may do nothing, sleep, and live. With ``wait=False`` it comes at once, in the state ``creating``.
         """
         body = _bodies.create_session(
             size=size,
             runtime=runtime,
             minimum_tier=minimum_tier,
             labels=labels,
+            grant=grant,
             idle=idle,
             sleep=sleep,
             lifetime=lifetime,

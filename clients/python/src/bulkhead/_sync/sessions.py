@@ -1,7 +1,7 @@
 # Made by script/generate from ../_async/sessions.py. What is changed here is lost.
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .. import _bodies
 from .._bodies import Seconds
@@ -25,6 +25,7 @@ class Sessions:
         runtime: str | None = None,
         minimum_tier: Tier | None = None,
         labels: Mapping[str, str] | None = None,
+        grant: Sequence[str] | None = None,
         idle: Seconds | None = None,
         sleep: Seconds | None = None,
         lifetime: Seconds | None = None,
@@ -33,13 +34,14 @@ class Sessions:
     ) -> Session:
         """A new session with a machine of its own; ``with`` terminates it at the end of its block.
 
-        ``idle``, ``sleep`` and ``lifetime`` are how long it may do nothing, sleep, and live. With ``wait=False`` it comes at once, in the state ``creating``.
+        ``grant`` names the tools that its code may call: ``tool.operation``, or ``tool.*``. ``idle``, ``sleep`` and ``lifetime`` are how long it may do nothing, sleep, and live. With ``wait=False`` it comes at once, in the state ``creating``.
         """
         body = _bodies.create_session(
             size=size,
             runtime=runtime,
             minimum_tier=minimum_tier,
             labels=labels,
+            grant=grant,
             idle=idle,
             sleep=sleep,
             lifetime=lifetime,

@@ -48,6 +48,8 @@ export const tenantHandlers: HandlersOf<
   },
   listKeys: async ({ service, caller, params: { tenant }, query }) => {
     checkTenant(caller, tenant);
+    // One that is gone has no list, not an empty one.
+    await service.tenants.get(tenant);
     return pageOf(await service.keys.list(tenant, query), keyResource);
   },
   getKey: async ({ service, caller, params: { tenant, key } }) => {
