@@ -39,6 +39,7 @@ class Container:
     forks_share = False
     home = "/home/user"
     warm_home = "/var/cache/bulkhead"
+    tools_socket = "/run/bulkhead-tools"
     user = "user"
 
     def __init__(self, memory_mib):

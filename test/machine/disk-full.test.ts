@@ -6,8 +6,8 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { BulkheadError, makeId } from '@bulkhead/protocol';
-import { loadConfig, openBulkhead } from '@bulkhead/server';
+import { BulkheadError } from '@bulkhead/protocol';
+import { loadConfig, localTenant, openBulkhead } from '@bulkhead/server';
 
 const skip = process.getuid?.() === 0 ? false : 'only root can mount a small file system';
 const tight = '8m';
@@ -25,7 +25,7 @@ test('a session that the disk has no room for goes on, and sleeps when there is 
     await openBulkhead(loadConfig({ ...process.env, BULKHEAD_STATE_DIR: stateDir }), { keep: true }),
   );
   await runtime.prepare('small', { onProgress: (message) => console.error(message) });
-  const tenant = makeId('tenant');
+  const tenant = localTenant;
   const { id } = await sessions.createSession({ tenant });
   const run = async (code: string): Promise<string> =>
     (await (await sessions.takeTurn(tenant, id, { code })).result).stdout.trim();

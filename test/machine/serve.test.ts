@@ -152,8 +152,9 @@ test('half an upload leaves nothing, a cancel ends a turn, and a session sleeps 
     'nothing is left',
   );
 
+  await run(session, 'kept = 41');
   const { id } = expectStatus(
-    await server.call('POST', `${session}/turns`, { key, body: { code: 'kept = 41\nwhile True: pass', wait: 'none' } }),
+    await server.call('POST', `${session}/turns`, { key, body: { code: 'while True: pass', wait: 'none' } }),
     201,
   );
   expectStatus(await server.call('POST', `${session}/turns/${id}/cancel`, { key }), 202);

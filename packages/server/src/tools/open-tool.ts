@@ -6,7 +6,7 @@ export interface ToolSurroundings {
   readonly secret: (name: string) => Promise<string>;
 }
 
-/** Errors: `config_invalid`, `tool_failed`, those of `secret`. */
+/** Errors: `invalid_request`, `tool_failed`, those of `secret`. */
 export async function openTool(name: string, settings: ToolSettings, { secret }: ToolSurroundings): Promise<Tool> {
   const { SqlTool } = await import('./sql/sql-tool.ts');
   const { description, host, port, database, user, password, tls, queries, freeQueries, writes } = settings;

@@ -10,6 +10,7 @@ import type { AuthorityRows, AuthorityStore, SecretRow } from '../store/authorit
 import { openTool } from './open-tool.ts';
 import { openSecret, sealSecret } from './secret-box.ts';
 import { describeSqlTool } from './sql/sql-tool.ts';
+import type { ToolDescription } from '../authority/tool-description.ts';
 import type { Tool } from './tool.ts';
 
 export interface TenantAuthorityOptions {
@@ -45,7 +46,7 @@ export class TenantAuthority implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Ready to be used, as it is now. Errors: `store_unavailable`, `key_unavailable`, those of a tool that cannot be opened. */
+  /** Ready to be used, as it is now. Errors: `store_unavailable`, `not_found`. */
   async of(tenant: TenantId): Promise<Omit<Opened, 'version'>> {
     const version = await this.#options.store.version(tenant);
     const known = this.#opened.get(tenant);
@@ -63,9 +64,12 @@ export class TenantAuthority implements AsyncDisposable {
   async #open(tenant: TenantId): Promise<Opened> {
     const rows = await this.#options.store.read(tenant);
     const tools = new Map<string, Tool>();
-    for (const { name, settings } of readTools(rows))
-      tools.set(name, await this.#openTool(tenant, name, settings, rows));
-    const schema = writeCedarSchema([...tools.values()].map(({ description }) => description));
+    for (const { name, settings } of readTools(rows)) {
+      // One that does not open any more takes no other with it.
+      const unusable = (error: unknown): Tool => unusableTool(describeSqlTool({ name, ...settings }), error);
+      tools.set(name, await this.#openTool(tenant, name, settings, rows).catch(unusable));
+    }
+    const schema = schemaOf(rows);
     return {
       version: rows.version,
       tenantName: rows.tenantName,
@@ -78,7 +82,7 @@ export class TenantAuthority implements AsyncDisposable {
     const secret = async (wanted: string): Promise<string> => {
       const row = secrets.find((candidate) => candidate.name === wanted);
       if (row !== undefined) return await openSecret(this.#options.encryption, tenant, wanted, row);
-      throw new BulkheadError('config_invalid', `The tool ${name} names the secret ${wanted}, which is not there.`, {
+      throw new BulkheadError('state_conflict', `The tool ${name} names the secret ${wanted}, which is not there.`, {
         hint: 'Set the secret first.',
       });
     };
@@ -164,6 +168,26 @@ export class TenantAuthority implements AsyncDisposable {
     this.#opened.clear();
     for (const each of opened) await each.then(close, () => undefined);
   }
+}
+
+/** Calls of it are decided, and then fail: why is for operators, not for the code that calls. */
+function unusableTool(description: ToolDescription, cause: unknown): Tool {
+  return {
+    description,
+    resourceOf: (operation) => ({
+      type: description.operations[operation]?.resource ?? 'Server',
+      id: `${description.name}.${operation}`,
+      within: [],
+    }),
+    call: () =>
+      Promise.reject(
+        new BulkheadError('tool_failed', 'The tool cannot be opened.', {
+          hint: 'Its settings are for the operator to look at.',
+          cause,
+        }),
+      ),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
 }
 
 async function close({ tools }: Opened): Promise<void> {

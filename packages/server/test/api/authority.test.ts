@@ -43,7 +43,7 @@ test('an administrator sets up, a tenant decides, an agent calls, an auditor rea
   );
   assert.equal(
     (await set('tools/positions', settings(), service.admin.secret)).json.code,
-    'config_invalid',
+    'state_conflict',
     'there is no such secret yet',
   );
   const kept = await set('secrets/db', { value: password }, service.admin.secret);

@@ -164,7 +164,7 @@ test('a login that could do more than its tenant is refused before it is used', 
       () => undefined,
       (failure: unknown) => failure,
     );
-    assert.ok(BulkheadError.is(error, 'config_invalid'), `${user} is refused`);
+    assert.ok(BulkheadError.is(error, 'invalid_request'), `${user} is refused`);
     return error.message;
   };
   assert.match(await refused('postgres'), /superuser/);

@@ -62,7 +62,7 @@ const reads = '@id("reads") permit(principal, action == Bulkhead::Action::"posit
 
 test('tools, secrets and policies are set up in an order that works, and told without a secret', async () => {
   const tenant = await newTenant('acme');
-  await assert.rejects(authority.putTool(tenant, 'positions', settings('acme')), { code: 'config_invalid' });
+  await assert.rejects(authority.putTool(tenant, 'positions', settings('acme')), { code: 'state_conflict' });
   await authority.putSecret(tenant, 'positions-password', password);
   await assert.rejects(authority.putPolicies(tenant, reads), { code: 'invalid_request' }, 'there is no such tool yet');
   const { version } = await authority.putTool(tenant, 'positions', settings('acme'));
@@ -75,7 +75,7 @@ test('tools, secrets and policies are set up in an order that works, and told wi
   );
   assert.ok(!JSON.stringify(facts).includes(password));
   await assert.rejects(authority.putTool(tenant, 'positions', null), { code: 'state_conflict' }, 'a policy names it');
-  await assert.rejects(authority.putTool(tenant, 'positions', settings('broad')), { code: 'config_invalid' });
+  await assert.rejects(authority.putTool(tenant, 'positions', settings('broad')), { code: 'invalid_request' });
   assert.equal((await authority.facts(tenant)).version, version + 1, 'what was refused has changed nothing');
   assert.equal(
     (await authority.checkPolicies(tenant, `${reads} permit(principal, action, resource) when { context.nothing };`))
@@ -124,6 +124,12 @@ test('calls are decided by what is set up now, are on record, and can be asked a
   assert.equal(codeOf(await call('SELECT nothing FROM nowhere')), 'tool_failed');
   await authority.putPolicies(tenant, '');
   assert.equal(codeOf(await call('SELECT symbol FROM positions')), 'tool_denied', 'what was taken back counts at once');
+  // What does not open any more fails without a word of why.
+  await authority.putSecret(tenant, 'positions-password', null);
+  await authority.putPolicies(tenant, reads);
+  const broken = await call('SELECT 1');
+  assert.equal(codeOf(broken), 'tool_failed');
+  assert.ok(!JSON.stringify(broken).includes('password'));
   assert.ok(guest.call);
   assert.equal(
     codeOf(await guest.call('positions', 'query', '{"sql":"SELECT 1","sql":"SELECT 2"}')),
@@ -147,17 +153,18 @@ test('calls are decided by what is set up now, are on record, and can be asked a
       ['allow', 'policy', ['reads'], null, true],
       ['allow', 'policy', ['reads'], 'tool_failed', true],
       ['deny', 'no_policy', [], null, false],
+      ['allow', 'policy', ['reads'], 'tool_failed', true],
     ],
   );
   const replays = await Promise.all(items.map((item) => decisions.replay(item)));
   assert.deepEqual(
     replays.map((replay) => replay?.same),
-    [true, true, true, true, undefined],
+    [true, true, true, true, true, undefined],
   );
   const [newest] = items;
   assert.ok(newest);
   const asked = await decisions.request(newest);
-  assert.deepEqual(asked?.context, { sql: 'SELECT symbol FROM positions' });
+  assert.deepEqual(asked?.context, { sql: 'SELECT 1' });
   const other = await newTenant('hooli');
   await assert.rejects(decisions.get(other, makeId('decision')), { code: 'not_found' });
   assert.deepEqual((await decisions.list(other, {})).items, []);

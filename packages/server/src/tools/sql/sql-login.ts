@@ -37,7 +37,7 @@ SELECT r.rolsuper AS is_super, r.rolbypassrls AS bypasses, r.rolcreaterole AS cr
   ) AS defines
 FROM pg_roles r WHERE r.rolname = session_user AND session_user = current_user`;
 
-/** Errors: `config_invalid` with everything that is wrong with the login; `tool_failed`. */
+/** Errors: `invalid_request` with everything that is wrong with the login; `tool_failed`. */
 export async function checkLogin(client: Client): Promise<void> {
   let row: LoginRow | undefined;
   try {
@@ -50,7 +50,7 @@ export async function checkLogin(client: Client): Promise<void> {
   const problems = row === undefined ? ['it is not the role that it works as'] : findProblems(row);
   if (problems.length === 0) return;
   throw new BulkheadError(
-    'config_invalid',
+    'invalid_request',
     `The login of the database could do more than its tenant may: ${problems.join('; ')}.`,
     {
       hint: 'Give each tenant a login of its own that owns nothing and belongs to no other role, on tables with row-level security.',

@@ -72,10 +72,10 @@ export class SqlTool implements Tool {
     this.description = describeSqlTool(options);
   }
 
-  /** Errors: `config_invalid` when the login may do more than a tenant's may, or two operations have one name; `tool_failed`. */
+  /** Errors: `invalid_request` when the login may do more than a tenant's may, or two operations have one name; `tool_failed`. */
   static async open(options: SqlToolOptions): Promise<SqlTool> {
     if (options.freeQueries && Object.hasOwn(options.queries, freeOperation)) {
-      throw new BulkheadError('config_invalid', `A query cannot be named ${freeOperation} beside free queries.`);
+      throw new BulkheadError('invalid_request', `A query cannot be named ${freeOperation} beside free queries.`);
     }
     await using connection = await connect(options);
     await checkLogin(connection.client);
