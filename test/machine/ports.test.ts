@@ -166,10 +166,10 @@ test('files of a session are served by python -m http.server; 50 MB with flat me
     return { most, digest: hash.digest('hex') };
   };
   await download('warm');
-  const before = memoryInUse();
+  const inUseBefore = memoryInUse();
   const start = performance.now();
   const got = await download('big');
-  const growth = got.most - before;
+  const growth = got.most - inUseBefore;
   const seconds = (performance.now() - start) / 1000;
   context.diagnostic(
     `50 MB down in ${seconds.toFixed(2)} s (${(50 / seconds).toFixed(0)} MB/s), client and server held ${(growth / 1_048_576).toFixed(1)} MiB more`,
