@@ -83,11 +83,7 @@ export {
 export { type CheckpointResource, type SessionResource } from './schemas/sessions.ts';
 export { type IssuedKey, type KeyResource, type Quotas, type TenantResource, tenantName } from './schemas/tenants.ts';
 export { type TurnResource } from './schemas/turns.ts';
-export {
-  type AuthorityResource,
-  type DecisionResource,
-  type ParameterKind,
-  type ToolSettings,
-  parameterKinds,
-  toolSettingsSchema,
-} from './schemas/authority.ts';
+export { type AuthorityResource, type DecisionResource } from './schemas/authority.ts';
+export { type ParameterKind, parameterKinds } from './schemas/tools/parts.ts';
+export { type SqlSettings } from './schemas/tools/sql.ts';
+export { type ToolSettings, toolSettingsSchema } from './schemas/tools/settings.ts';

@@ -11,8 +11,8 @@ import {
   putSecretBody,
   secretParams,
   toolParams,
-  toolSettingsSchema,
 } from '../schemas/authority.ts';
+import { toolSettingsSchema } from '../schemas/tools/settings.ts';
 import { tenantParams } from '../schemas/tenants.ts';
 
 export const authorityRoutes = {

@@ -4,60 +4,8 @@ import { z } from 'zod';
 import { idSchema } from '../ids.ts';
 import { limits } from '../limits.ts';
 import { pageOf, pageQuery, timeSchema } from './common.ts';
-
-const description = z.string().min(1).max(2000);
-const identifier = z.string().regex(/^[a-z][a-z0-9_]{0,62}$/);
-const secretName = z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/);
-
-/**
- * What an argument of a tool may be. `name`: letters, digits and a few signs, ASCII. `path`: names with `/` between them, relative. `text`: any text.
- * `integer`: within ±(2^53 - 1). `names`: a set of `name`. Policies see these and `boolean`; `number` and `json` they do not see.
- */
-export const parameterKinds = ['name', 'path', 'text', 'integer', 'boolean', 'names', 'number', 'json'] as const;
-export type ParameterKind = (typeof parameterKinds)[number];
-
-const parameter = z.strictObject({
-  kind: z.enum(parameterKinds),
-  description,
-  optional: z.boolean().exactOptional(),
-  values: z.array(z.string().min(1).max(256)).min(1).max(100).exactOptional(),
-  minimum: z.number().exactOptional(),
-  maximum: z.number().exactOptional(),
-  maxLength: z.int().min(1).max(262_144).exactOptional(),
-});
-const parameters = z
-  .record(identifier, parameter)
-  .refine((all) => Object.keys(all).length <= limits.toolParametersMaxCount, {
-    message: `at most ${limits.toolParametersMaxCount} parameters`,
-  });
-
-const sqlSettings = z.strictObject({
-  kind: z.literal('sql'),
-  description,
-  host: z.string().min(1).max(255).meta({ description: 'Or the directory of a Unix socket.' }),
-  port: z.int().min(1).max(65_535).default(5432),
-  database: z.string().min(1).max(63),
-  user: z.string().min(1).max(63).meta({
-    description: 'The tenant’s own login: bound by row-level security, a member of nothing, the owner of nothing.',
-  }),
-  password: secretName.exactOptional().meta({ description: 'The name of the secret that is its password.' }),
-  tls: z.enum(['verify', 'off']).default('verify'),
-  queries: z
-    .record(identifier, z.strictObject({ description, sql: z.string().min(1).max(65_536), parameters }))
-    .refine((all) => Object.keys(all).length <= limits.toolOperationsMaxCount, {
-      message: `at most ${limits.toolOperationsMaxCount} queries`,
-    })
-    .default({})
-    .meta({ description: 'Named statements with `$1`, `$2`, … in the order of their parameters.' }),
-  freeQueries: z.boolean().default(false).meta({ description: 'Any one statement, as operation `query`.' }),
-  writes: z.boolean().default(false),
-  timeoutMs: z.int().min(100).max(600_000).default(10_000),
-  rowsMaxCount: z.int().min(1).max(100_000).default(10_000),
-  bytesMax: z.int().min(1024).max(8_000_000).default(4_000_000),
-});
-
-export const toolSettingsSchema = z.discriminatedUnion('kind', [sqlSettings]);
-export type ToolSettings = z.output<typeof toolSettingsSchema>;
+import { identifier, secretName } from './tools/parts.ts';
+import { toolSettingsSchema } from './tools/settings.ts';
 
 const tenant = { tenant: idSchema('tenant') };
 export const toolParams = z.object({ ...tenant, tool: identifier });

@@ -7,11 +7,10 @@ import { type PolicySet, type PolicySetCheck, checkPolicies, readPolicySet } fro
 import type { Clock } from '../lib/clock.ts';
 import type { KeyEncryption } from '../snapshots/key-encryption.ts';
 import type { AuthorityRows, AuthorityStore, SecretRow } from '../store/authority-store.ts';
-import { openTool } from './open-tool.ts';
 import { openSecret, sealSecret } from './secret-box.ts';
-import { describeSqlTool } from './sql/sql-tool.ts';
 import type { ToolDescription } from '../authority/tool-description.ts';
 import type { Tool } from './tool.ts';
+import { describeTool, openTool } from './tool-kinds.ts';
 
 export interface TenantAuthorityOptions {
   readonly store: AuthorityStore;
@@ -66,7 +65,7 @@ export class TenantAuthority implements AsyncDisposable {
     const tools = new Map<string, Tool>();
     for (const { name, settings } of readTools(rows)) {
       // One that does not open any more takes no other with it.
-      const unusable = (error: unknown): Tool => unusableTool(describeSqlTool({ name, ...settings }), error);
+      const unusable = (error: unknown): Tool => unusableTool(describeTool(name, settings), error);
       tools.set(name, await this.#openTool(tenant, name, settings, rows).catch(unusable));
     }
     const schema = schemaOf(rows);
@@ -200,5 +199,5 @@ function readTools({ tools }: AuthorityRows): readonly ToolFacts[] {
 }
 
 function schemaOf(rows: AuthorityRows): string {
-  return writeCedarSchema(readTools(rows).map(({ name, settings }) => describeSqlTool({ name, ...settings })));
+  return writeCedarSchema(readTools(rows).map(({ name, settings }) => describeTool(name, settings)));
 }

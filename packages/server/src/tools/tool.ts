@@ -5,6 +5,11 @@ import type { SessionId, TenantId } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../authority/tool-description.ts';
 
+/** What a tool is opened with: where its secrets come from, each time that it needs one. */
+export interface ToolSurroundings {
+  readonly secret: (name: string) => Promise<string>;
+}
+
 export interface ToolContext {
   readonly tenant: TenantId;
   readonly session: SessionId;

@@ -1,14 +1,9 @@
-import type { ToolSettings } from '@bulkhead/protocol';
-import type { Tool } from './tool.ts';
-
-/** What a tool is opened with: where its secrets come from, each time that it needs one. */
-export interface ToolSurroundings {
-  readonly secret: (name: string) => Promise<string>;
-}
+import type { SqlSettings } from '@bulkhead/protocol';
+import type { ToolSurroundings } from '../tool.ts';
+import { SqlTool } from './sql-tool.ts';
 
 /** Errors: `invalid_request`, `tool_failed`, those of `secret`. */
-export async function openTool(name: string, settings: ToolSettings, { secret }: ToolSurroundings): Promise<Tool> {
-  const { SqlTool } = await import('./sql/sql-tool.ts');
+export async function openSqlTool(name: string, settings: SqlSettings, { secret }: ToolSurroundings): Promise<SqlTool> {
   const { description, host, port, database, user, password, tls, queries, freeQueries, writes } = settings;
   const { timeoutMs, rowsMaxCount, bytesMax } = settings;
   return await SqlTool.open({

@@ -1,0 +1,7 @@
+// What a tool is set up with: one schema for each kind of tool.
+
+import { z } from 'zod';
+import { sqlSettings } from './sql.ts';
+
+export const toolSettingsSchema = z.discriminatedUnion('kind', [sqlSettings]);
+export type ToolSettings = z.output<typeof toolSettingsSchema>;
