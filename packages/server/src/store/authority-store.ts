@@ -1,4 +1,5 @@
 import { BulkheadError } from '@bulkhead/protocol';
+import { sql } from 'kysely';
 import type { Database, StoreTransaction } from './database.ts';
 import { lockTenant, readTenant } from './tenant-row.ts';
 
@@ -21,6 +22,7 @@ export interface AuthorityRows {
   readonly policies: string;
   readonly tools: readonly ToolRow[];
   readonly secrets: readonly SecretRow[];
+  readonly disabledSubjects: readonly string[];
 }
 
 /** What a change makes of it; what is not named stays. Null removes. */
@@ -28,6 +30,7 @@ export interface AuthorityChange {
   readonly policies?: string;
   readonly tool?: { readonly name: string; readonly settings: unknown };
   readonly secret?: { readonly name: string; readonly value: Omit<SecretRow, 'name'> | null };
+  readonly subject?: { readonly name: string; readonly disabled: boolean };
 }
 
 export class AuthorityStore {
@@ -40,6 +43,14 @@ export class AuthorityStore {
   /** Asked before every call of a tool. */
   async version(tenant: string): Promise<number> {
     return await this.#database.transaction(tenant, readVersion(tenant));
+  }
+
+  /** Asked, for a while, before every request. */
+  async disabledSubjects(tenant: string): Promise<readonly string[]> {
+    const row = await this.#database.transaction(tenant, (transaction) =>
+      transaction.selectFrom('authority').select('disabled_subjects').where('tenant', '=', tenant).executeTakeFirst(),
+    );
+    return row?.disabled_subjects ?? [];
   }
 
   /** Of one moment. Errors: `not_found` for a tenant that is none, or no more. */
@@ -112,6 +123,7 @@ async function readAll(transaction: StoreTransaction, tenant: string): Promise<A
     tenantName: known.name,
     version: Number(authority?.version ?? 0),
     policies: authority?.policies ?? '',
+    disabledSubjects: authority?.disabled_subjects ?? [],
     tools,
     secrets: secrets.map((row) => ({
       name: row.name,
@@ -126,7 +138,7 @@ async function write(
   transaction: StoreTransaction,
   tenant: string,
   version: number,
-  { policies, tool, secret }: AuthorityChange,
+  { policies, tool, secret, subject }: AuthorityChange,
 ): Promise<void> {
   await transaction
     .insertInto('authority')
@@ -144,6 +156,15 @@ async function write(
       const settings = JSON.stringify(tool.settings);
       await transaction.insertInto('tools').values({ tenant, name, settings }).execute();
     }
+  }
+  if (subject !== undefined) {
+    const { name, disabled } = subject;
+    const without = sql<readonly string[]>`array_remove(disabled_subjects, ${name})`;
+    await transaction
+      .updateTable('authority')
+      .set({ disabled_subjects: disabled ? sql<readonly string[]>`array_append(${without}, ${name}::text)` : without })
+      .where('tenant', '=', tenant)
+      .execute();
   }
   if (secret !== undefined) {
     const { name, value } = secret;

@@ -17,6 +17,8 @@ export interface DecisionRow {
   readonly argumentsDigest: string | null;
   readonly sealedWith: string | null;
   readonly request: Buffer | null;
+  /** Which it waited for, or was carried out by. */
+  readonly approval: string | null;
   readonly decidedAtUnixMs: number;
   readonly endedAtUnixMs: number | null;
   readonly error: string | null;
@@ -64,6 +66,7 @@ export class DecisionStore {
           arguments_digest: row.argumentsDigest,
           sealed_with: row.sealedWith,
           request: row.request,
+          approval: row.approval,
           decided_at_unix_ms: row.decidedAtUnixMs,
           ended_at_unix_ms: null,
           error: null,
@@ -99,13 +102,20 @@ export class DecisionStore {
   /** Newest first. */
   async page(
     tenant: string,
-    options: { readonly session?: string; readonly outcome?: string; readonly before?: Place; readonly limit: number },
+    options: {
+      readonly session?: string;
+      readonly outcome?: string;
+      readonly sinceUnixMs?: number;
+      readonly before?: Place;
+      readonly limit: number;
+    },
   ): Promise<readonly DecisionRow[]> {
-    const { session, outcome, before, limit } = options;
+    const { session, outcome, sinceUnixMs, before, limit } = options;
     const rows = await this.#database.transaction(tenant, (transaction) => {
       let query = transaction.selectFrom('decisions').selectAll().where('tenant', '=', tenant);
       if (session !== undefined) query = query.where('session', '=', session);
       if (outcome !== undefined) query = query.where('outcome', '=', outcome);
+      if (sinceUnixMs !== undefined) query = query.where('decided_at_unix_ms', '>=', String(sinceUnixMs));
       if (before !== undefined) {
         query = query.where(sql<boolean>`(decided_at_unix_ms, id) < (${before.unixMs}, ${before.id})`);
       }
@@ -127,7 +137,7 @@ export class DecisionStore {
 }
 
 function toRow(row: Selectable<Schema['decisions']>): DecisionRow {
-  const { id, tenant, session, epoch, action, outcome, reason, policies, request, error } = row;
+  const { id, tenant, session, epoch, action, outcome, reason, policies, request, approval, error } = row;
   return {
     id,
     tenant,
@@ -141,6 +151,7 @@ function toRow(row: Selectable<Schema['decisions']>): DecisionRow {
     argumentsDigest: row.arguments_digest,
     sealedWith: row.sealed_with,
     request,
+    approval,
     decidedAtUnixMs: Number(row.decided_at_unix_ms),
     endedAtUnixMs: row.ended_at_unix_ms === null ? null : Number(row.ended_at_unix_ms),
     error,

@@ -1,0 +1,60 @@
+import type { RouteSpec } from '../route.ts';
+import {
+  approvalDetailSchema,
+  approvalPage,
+  approvalParams,
+  approvalSchema,
+  approveBody,
+  listApprovalsQuery,
+  refuseBody,
+} from '../schemas/approvals.ts';
+
+export const approvalRoutes = {
+  listApprovals: {
+    method: 'GET',
+    path: '/v1/approvals',
+    summary: 'Calls of tools that wait for a person, or did, newest first.',
+    tag: 'approvals',
+    scope: 'authority:read',
+    query: listApprovalsQuery,
+    status: 200,
+    answer: approvalPage,
+    errors: [],
+  },
+  getApproval: {
+    method: 'GET',
+    path: '/v1/approvals/{approval}',
+    summary: 'One of them, with the exact arguments.',
+    tag: 'approvals',
+    scope: 'authority:read',
+    params: approvalParams,
+    status: 200,
+    answer: approvalDetailSchema,
+    errors: ['not_found', 'key_unavailable'],
+  },
+  approveCall: {
+    method: 'POST',
+    path: '/v1/approvals/{approval}/approve',
+    summary:
+      'Lets the call go on, once, with these arguments, if grant and policies still have it so. Not for who runs the session.',
+    tag: 'approvals',
+    scope: 'approvals:write',
+    params: approvalParams,
+    body: approveBody,
+    status: 200,
+    answer: approvalSchema,
+    errors: ['not_found', 'state_conflict'],
+  },
+  refuseCall: {
+    method: 'POST',
+    path: '/v1/approvals/{approval}/refuse',
+    summary: 'Refuses the call. Not for who runs the session.',
+    tag: 'approvals',
+    scope: 'approvals:write',
+    params: approvalParams,
+    body: refuseBody,
+    status: 200,
+    answer: approvalSchema,
+    errors: ['not_found', 'state_conflict'],
+  },
+} as const satisfies Readonly<Record<string, RouteSpec>>;
