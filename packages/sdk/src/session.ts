@@ -155,13 +155,16 @@ export class Session {
   }
 
   /** New sessions that begin as copies of it: all of them, or none. Each is terminated when it is disposed. */
-  async fork(options: CreateOptions & { readonly count?: number } = {}): Promise<readonly OwnedSession[]> {
-    const { count, signal, ...call } = options;
+  async fork(
+    options: CreateOptions & { readonly count?: number; readonly grant?: readonly string[] } = {},
+  ): Promise<readonly OwnedSession[]> {
+    const { count, grant, signal, ...call } = options;
     throwIfAborted(signal);
+    const body = { ...(count === undefined ? {} : { count }), ...(grant === undefined ? {} : { grant: [...grant] }) };
     const forking = this.#connection.transport
       .call(
         'forkSession',
-        { params: { session: this.id }, body: count === undefined ? {} : { count } },
+        { params: { session: this.id }, body },
         { ...call, ...(signal === undefined ? {} : { lastAttempt: signal }) },
       )
       .then(({ sessions }) => sessions.map((info) => new OwnedSession(this.#connection, info)));
