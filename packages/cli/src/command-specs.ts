@@ -2,6 +2,7 @@
 
 import { languages, sizeNames, sizes, tiers } from '@bulkhead/protocol';
 import { accountSpecs } from './account-specs.ts';
+import { authoritySpecs } from './authority-specs.ts';
 import type { CommandSpec, OptionSpec } from './command.ts';
 import { help, json, quiet, server } from './option-specs.ts';
 
@@ -136,6 +137,12 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
         value: 'TIME',
         help: 'create: ended after so long, whatever it does; 8h unless said',
       },
+      grant: {
+        type: 'string',
+        multiple: true,
+        value: 'TOOL.OPERATION',
+        help: 'create: a tool that it may use as far as policies allow it, or TOOL.*; none unless said',
+      },
       size,
       runtime,
       'minimum-tier': minimumTier,
@@ -156,6 +163,7 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
     ],
   },
   ...accountSpecs,
+  ...authoritySpecs,
   {
     name: 'serve',
     usage: 'serve [OPTION]...',
