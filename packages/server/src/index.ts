@@ -135,6 +135,7 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
       ...(onTransition === undefined ? {} : { onTransition }),
     }),
   );
+  if (authority !== undefined) opening.defer(() => authority.approvals.stop());
   for (const record of keeping?.recovery.sessions ?? []) sessions.takeUp(record);
   const tenancy = keeping === undefined ? undefined : opening.use(await openTenants({ config, keeping, sessions }));
   const open = opening.move();

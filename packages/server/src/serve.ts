@@ -148,6 +148,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     const ended = await running.none(drainMs, new AbortController().signal);
     if (!ended) app.log.warn({ turns: running.count }, 'turns are ended that were given time to end');
     await attachments.close(detachMs);
+    await authority.approvals.stop();
     await sessions.close();
     // Whoever reads a turn has its end to read yet.
     await inFlight.none(lastEndsMs);

@@ -1,6 +1,7 @@
 // Calls of tools that wait for a person, as the store keeps them: what is asked sealed, bound to its decision and the digest of its arguments, answered
 // once. A call waits in this process; who answers may do so on any server, so the store is looked at, one query for all that wait here.
 
+import { setImmediate } from 'node:timers/promises';
 import {
   type ApprovalId,
   type ApprovalState,
@@ -58,8 +59,10 @@ export class StoredApprovals implements AsyncDisposable {
   readonly #options: StoredApprovalsOptions;
   /** Calls of this process, by what they wait for. */
   readonly #waiting = new Map<ApprovalId, (state: ApprovalState) => void>();
+  readonly #calls = new Set<Promise<unknown>>();
   readonly #timers: readonly NodeJS.Timeout[];
   #looking: Promise<unknown> | undefined;
+  #stopped = false;
 
   constructor(options: StoredApprovalsOptions) {
     this.#options = options;
@@ -98,17 +101,24 @@ export class StoredApprovals implements AsyncDisposable {
    * How it came out: never `pending`. Who gives up cancels it, unless it was answered before; then too it is `cancelled` for who gave up. Never rejects: a
    * store that does not answer is asked again for as long as the call waits.
    */
-  async answerOf(tenant: TenantId, id: ApprovalId, signal: AbortSignal): Promise<ApprovalState> {
+  answerOf(tenant: TenantId, id: ApprovalId, signal: AbortSignal): Promise<ApprovalState> {
+    const call = this.#wait(tenant, id, signal);
+    this.#calls.add(call);
+    void call.finally(() => this.#calls.delete(call));
+    return call;
+  }
+
+  async #wait(tenant: TenantId, id: ApprovalId, signal: AbortSignal): Promise<ApprovalState> {
     const settled = Promise.withResolvers<ApprovalState>();
     const giveUp = (): void => settled.resolve('cancelled');
     this.#waiting.set(id, settled.resolve);
     signal.addEventListener('abort', giveUp, { once: true });
-    if (signal.aborted) giveUp();
     try {
-      const state = await settled.promise;
-      // What could not be written down now, `settle` writes down when its time is over.
-      if (signal.aborted) await this.cancel(tenant, id).catch(() => undefined);
-      return signal.aborted ? 'cancelled' : state;
+      const state = signal.aborted || this.#stopped ? 'cancelled' : await settled.promise;
+      if (state !== 'cancelled' && !signal.aborted) return state;
+      // What cannot be written down now, `settle` writes down when its time is over.
+      await this.cancel(tenant, id).catch(() => undefined);
+      return 'cancelled';
     } finally {
       signal.removeEventListener('abort', giveUp);
       this.#waiting.delete(id);
@@ -172,10 +182,18 @@ export class StoredApprovals implements AsyncDisposable {
     }
   }
 
-  /** Calls that wait are cancelled: nobody is there to carry them out. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer);
+  /** Calls that wait are cancelled, and those to come: sessions are about to be put to sleep, which a call under way would not let them. Idempotent. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
     for (const settle of this.#waiting.values()) settle('cancelled');
+    await Promise.allSettled(this.#calls);
+    // Whoever waited has said so to its guest by then.
+    await setImmediate();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    for (const timer of this.#timers) clearInterval(timer);
     await this.#looking?.catch(() => undefined);
   }
 }
