@@ -13,7 +13,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import bulkhead
-from bulkhead import _events, _models, _protocol, _results
+from bulkhead import _authority_models, _events, _models, _protocol, _results
 from bulkhead._decode import wire_name
 
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parents[3] / "docs/openapi.json").read_text())
@@ -62,7 +62,7 @@ ELSEWHERE["DecisionAnswer"] = ELSEWHERE["DecisionChange"]["properties"]["before"
 
 MODELS = [
     model
-    for module in (_models, _events, _results)
+    for module in (_models, _authority_models, _events, _results)
     for _, model in inspect.getmembers(module, dataclasses.is_dataclass)
     if model.__module__ == module.__name__
     and model.__name__ not in {"UnknownEvent", "ResultImage", "ResultTable"}

@@ -9,6 +9,16 @@
 from ._async.client import AsyncBulkhead
 from ._async.session import AsyncSession
 from ._async.streams import AsyncCommandStream, AsyncStream, AsyncTurnStream
+from ._authority_models import (
+    Approval,
+    ApprovalDetail,
+    Authority,
+    Decision,
+    DecisionChangesPage,
+    DecisionExplanation,
+    DecisionReplay,
+    PolicyCheck,
+)
 from ._errors import BulkheadError
 from ._events import (
     CommandEndEvent,
@@ -23,17 +33,10 @@ from ._events import (
     UnknownEvent,
 )
 from ._models import (
-    Approval,
-    ApprovalDetail,
-    Authority,
     Caller,
     Checkpoint,
     CommandResult,
     Context,
-    Decision,
-    DecisionChangesPage,
-    DecisionExplanation,
-    DecisionReplay,
     ErrorInfo,
     ExposedPort,
     FileEntry,
@@ -44,7 +47,6 @@ from ._models import (
     IssuedKey,
     Key,
     Limits,
-    PolicyCheck,
     Port,
     ProcessState,
     Quotas,

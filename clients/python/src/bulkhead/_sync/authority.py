@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import _bodies
-from .._models import (
+from .._authority_models import (
     Approval,
     ApprovalDetail,
     Authority,
