@@ -44,7 +44,7 @@ const misuses: readonly Misuse[] = [
     name: 'a fork bomb in Python',
     code: 'import os\nwhile True:\n    try: os.fork()\n    except OSError: pass',
     timeoutMs: 8000,
-    codes: ['turn_timeout'],
+    codes: ['turn_timeout', 'context_died'],
     overruns: true,
     fate: ['kept', 'lost'],
   },
