@@ -216,6 +216,10 @@ def test_decisions_and_approvals(connect: Callable[..., Any], live: LiveServer) 
     client = connect(live.url, live.key)
     assert list(client.decisions.list(outcome="deny", since=datetime(2026, 1, 1, tzinfo=timezone.utc))) == []
     assert list(client.approvals.list(state="pending")) == []
+    with client.sessions.create(grant=["positions.*"]) as session:
+        assert list(session.approvals(state="pending")) == []
+        with pytest.raises(BulkheadError, match="forbidden"):
+            session.fork(grant=["payments.*"])
     decision, approval = f"dec_{'0' * 26}", f"apr_{'0' * 26}"
     for ask in (
         lambda: client.decisions.get(decision),

@@ -1,6 +1,8 @@
 // A session as a client works with it.
 
 import {
+  type ApprovalResource,
+  type ApprovalState,
   type Labels,
   type Language,
   type RouteAnswer,
@@ -99,6 +101,18 @@ export class Session {
   #follow(turn: Promise<TurnId>, after: number, signal: AbortSignal | undefined): TurnStream {
     const source = { ...this.#connection, sessionId: this.id, turn, after };
     return new TurnStream(signal === undefined ? source : { ...source, signal });
+  }
+
+  /** Its calls of tools that wait for a person, or did, newest first: why a turn does not go on. */
+  approvals(
+    options: CallOptions & { readonly state?: ApprovalState; readonly limit?: number } = {},
+  ): Pages<ApprovalResource> {
+    const { state, limit, ...call } = options;
+    const filter = { ...(state === undefined ? {} : { state }), ...(limit === undefined ? {} : { limit }) };
+    return new Pages((cursor) => {
+      const query = { ...filter, ...(cursor === undefined ? {} : { cursor }) };
+      return this.#connection.transport.call('listSessionApprovals', { params: { session: this.id }, query }, call);
+    });
   }
 
   /** Its turns, oldest first, without their results. */

@@ -178,6 +178,9 @@ describe('the client and the server', () => {
     assert.deepEqual((await authority.replayDecisions()).items, []);
     assert.deepEqual(await client.decisions.list({ outcome: 'deny' }).all(), []);
     assert.deepEqual(await client.approvals.list({ state: 'pending' }).all(), []);
+    await using session = await client.sessions.create({ grant: ['positions.*'] });
+    assert.deepEqual(await session.approvals({ state: 'pending', limit: 5 }).all(), []);
+    await assert.rejects(session.fork({ grant: ['payments.*'] }), { code: 'forbidden' });
     const none = { code: 'not_found' };
     const [decision, approval] = [makeId('decision'), makeId('approval')];
     await assert.rejects(client.decisions.get(decision), none);

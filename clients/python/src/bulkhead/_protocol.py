@@ -119,6 +119,7 @@ ROUTES: dict[str, Route] = {
     "explainDecision": Route("GET", "/v1/decisions/{decision}/explanation", False, False),
     "replayDecision": Route("POST", "/v1/decisions/{decision}/replay", False, False),
     "listApprovals": Route("GET", "/v1/approvals", False, False),
+    "listSessionApprovals": Route("GET", "/v1/sessions/{session}/approvals", False, False),
     "getApproval": Route("GET", "/v1/approvals/{approval}", False, False),
     "approveCall": Route("POST", "/v1/approvals/{approval}/approve", False, False),
     "refuseCall": Route("POST", "/v1/approvals/{approval}/refuse", False, False),

@@ -1,4 +1,5 @@
 import type { RouteSpec } from '../route.ts';
+import { sessionParams } from '../schemas/sessions.ts';
 import {
   approvalDetailSchema,
   approvalPage,
@@ -6,6 +7,7 @@ import {
   approvalSchema,
   approveBody,
   listApprovalsQuery,
+  listSessionApprovalsQuery,
   refuseBody,
 } from '../schemas/approvals.ts';
 
@@ -20,6 +22,18 @@ export const approvalRoutes = {
     status: 200,
     answer: approvalPage,
     errors: [],
+  },
+  listSessionApprovals: {
+    method: 'GET',
+    path: '/v1/sessions/{session}/approvals',
+    summary: 'Calls of a session that wait for a person, or did, newest first: why a turn does not go on.',
+    tag: 'approvals',
+    scope: 'sessions:read',
+    params: sessionParams,
+    query: listSessionApprovalsQuery,
+    status: 200,
+    answer: approvalPage,
+    errors: ['not_found'],
   },
   getApproval: {
     method: 'GET',

@@ -46,6 +46,10 @@ export const listApprovalsQuery = z.strictObject({
   state: z.enum(approvalStates).exactOptional(),
   session: idSchema('session').exactOptional(),
 });
+export const listSessionApprovalsQuery = z.strictObject({
+  ...pageQuery,
+  state: z.enum(approvalStates).exactOptional(),
+});
 const reason = lineSchema(1, limits.approvalReasonMaxLength);
 export const approveBody = z.strictObject({ reason: reason.exactOptional() }).meta({ id: 'Approve' });
 export const refuseBody = z.strictObject({ reason }).meta({ id: 'Refuse' });

@@ -3,7 +3,14 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { type DecisionChangesPage, type Scope, type TenantId, makeId, roles } from '@bulkhead/protocol';
+import {
+  type ApprovalResource,
+  type DecisionChangesPage,
+  type Scope,
+  type TenantId,
+  makeId,
+  roles,
+} from '@bulkhead/protocol';
 import { type Portfolio, openPortfolio } from '../tools/portfolio.ts';
 import { type Key, type TestService, everyScope, expectStatus, startService, until } from './harness.ts';
 
@@ -84,6 +91,12 @@ test('who runs a session answers for none of its calls; another person does, onc
   assert.deepEqual(
     [shown.state, shown.subject, shown.action, shown.resource, shown.policies],
     ['pending', 'agent', 'positions.query', 'Database portfolio', ['asks']],
+  );
+  const own = await service.call('GET', `/v1/sessions/${session}/approvals?state=pending`, { key: agent.secret });
+  assert.deepEqual(
+    expectStatus(own, 200).items.map((item: ApprovalResource) => item.id),
+    [id],
+    'the agent sees that it waits',
   );
   assert.ok(!(roles.developer as readonly Scope[]).includes('approvals:write'), 'keys for agents have no such scope');
   const all = everyScope.filter((scope) => scope !== 'installation:admin');

@@ -162,6 +162,7 @@ const entries: Readonly<Record<Operation, Entry>> = {
   disableSubject: { arrange: () => ({ params: { tenant, subject: 'mallory' } }) },
   enableSubject: { arrange: () => ({ params: { tenant, subject: 'mallory' } }) },
   listApprovals: { arrange: nothing },
+  listSessionApprovals: { arrange: session },
   getApproval: { arrange: () => ({ params: { approval: makeId('approval') } }), status: 404 },
   approveCall: { arrange: () => ({ params: { approval: makeId('approval') }, body: {} }), status: 404 },
   refuseCall: { arrange: () => ({ params: { approval: makeId('approval') }, body: { reason: 'no' } }), status: 404 },
