@@ -42,7 +42,10 @@ export class AuthorityStore {
 
   /** Asked before every call of a tool. */
   async version(tenant: string): Promise<number> {
-    return await this.#database.transaction(tenant, readVersion(tenant));
+    const [row] = await this.#database.query(
+      sql<{ readonly version: string }>`SELECT authority_version(${tenant}) AS version`,
+    );
+    return Number(row?.version ?? 0);
   }
 
   /** Asked, for a while, before every request. */
@@ -85,17 +88,6 @@ export class AuthorityStore {
     });
   }
 }
-
-const readVersion =
-  (tenant: string) =>
-  async (transaction: StoreTransaction): Promise<number> => {
-    const row = await transaction
-      .selectFrom('authority')
-      .select('version')
-      .where('tenant', '=', tenant)
-      .executeTakeFirst();
-    return Number(row?.version ?? 0);
-  };
 
 async function readAll(transaction: StoreTransaction, tenant: string): Promise<AuthorityRows> {
   const known = await readTenant(transaction, tenant);

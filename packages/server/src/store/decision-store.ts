@@ -39,52 +39,32 @@ export class DecisionStore {
     this.#database = database;
   }
 
-  /** With what it was decided by, once. Durable when it resolves. Errors: `store_unavailable`. */
+  /** With what it was decided by, which is kept once. Durable when it resolves. Errors: `store_unavailable`. */
   async insert(row: Omit<DecisionRow, 'endedAtUnixMs' | 'error'>, policySet?: PolicySetRow): Promise<void> {
     const { tenant } = row;
-    const kept = policySet === undefined ? '' : `${tenant} ${policySet.version}`;
-    await this.#database.transaction(tenant, async (transaction) => {
-      if (policySet !== undefined && !this.#kept.has(kept)) {
-        await transaction
-          .insertInto('policy_sets')
-          .values({ tenant, ...policySet })
-          .onConflict((conflict) => conflict.doNothing())
-          .execute();
-      }
-      await transaction
-        .insertInto('decisions')
-        .values({
-          id: row.id,
-          tenant,
-          session: row.session,
-          epoch: row.epoch,
-          action: row.action,
-          outcome: row.outcome,
-          reason: row.reason,
-          policies: row.policies,
-          policy_version: row.policyVersion,
-          arguments_digest: row.argumentsDigest,
-          sealed_with: row.sealedWith,
-          request: row.request,
-          approval: row.approval,
-          decided_at_unix_ms: row.decidedAtUnixMs,
-          ended_at_unix_ms: null,
-          error: null,
-        })
-        .execute();
-    });
-    if (policySet !== undefined) this.#kept.add(kept);
+    if (policySet !== undefined) await this.#keep(tenant, policySet);
+    await this.#database.query(sql`SELECT begin_decision(
+      ${tenant}, ${row.id}, ${row.session}, ${row.epoch}, ${row.action}, ${row.outcome}, ${row.reason}, ${row.policies}::text[],
+      ${row.policyVersion}, ${row.argumentsDigest}, ${row.sealedWith}, ${row.request}::bytea, ${row.approval}, ${row.decidedAtUnixMs}
+    )`);
+  }
+
+  /** Before the first decision that names it. */
+  async #keep(tenant: string, policySet: PolicySetRow): Promise<void> {
+    const name = `${tenant} ${policySet.version}`;
+    if (this.#kept.has(name)) return;
+    await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .insertInto('policy_sets')
+        .values({ tenant, ...policySet })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute(),
+    );
+    this.#kept.add(name);
   }
 
   async end(tenant: string, id: string, unixMs: number, error: string | null): Promise<void> {
-    await this.#database.transaction(tenant, (transaction) =>
-      transaction
-        .updateTable('decisions')
-        .set({ ended_at_unix_ms: unixMs, error })
-        .where('tenant', '=', tenant)
-        .where('id', '=', id)
-        .execute(),
-    );
+    await this.#database.query(sql`SELECT end_decision(${tenant}, ${id}, ${unixMs}, ${error})`);
   }
 
   async get(tenant: string, id: string): Promise<DecisionRow | undefined> {
