@@ -86,7 +86,7 @@ line end at its end is left out. This needs the scope installation:admin.`,
     usage: 'subject list | disable NAME | enable NAME [OPTION]...',
     summary: 'subjects that are disabled: their keys, tokens and sessions are refused',
     description: `Every call of a tool that a session of a disabled subject makes is denied from the next on, after a sleep too; its keys and tokens are not known
-any more within two seconds. Its sessions are not ended: \`bulkhead session terminate\` ends one. Enabling takes it back.`,
+any more within two seconds. Its sessions are not ended, and ports of theirs that are exposed stay so: \`bulkhead session terminate\` ends one. Enabling takes it back.`,
     options: { tenant, server, json, help },
     examples: [
       ['bulkhead subject disable agent-7', 'at once'],

@@ -24,7 +24,9 @@ export function openAuthority(
 ): Authority {
   const engine = new PolicyEngine();
   const tenants = new TenantAuthority({ store: store.authority, encryption, clock });
-  const decisions = new StoredDecisions({ store: store.decisions, keys: turnKeys, clock, engine });
+  // Asked again with an engine of its own: what many old policies make it forget are not those that are in use.
+  const ofRecords = new PolicyEngine();
+  const decisions = new StoredDecisions({ store: store.decisions, keys: turnKeys, clock, engine: ofRecords });
   const approvals = new StoredApprovals({ store: store.approvals, keys: turnKeys, timeoutMs: approvalTimeoutMs });
   const calls = new ToolCalls({ engine, source: tenants, log: decisions, approvals, clock, region });
   return {

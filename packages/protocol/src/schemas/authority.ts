@@ -69,7 +69,8 @@ const decision = {
     .nullable()
     .meta({ description: 'SHA-256 of the arguments in their canonical form (RFC 8785).' }),
   approval: idSchema('approval').nullable().meta({
-    description: 'With the outcome `ask`: the person’s answer that it waited for, or was carried out by.',
+    description:
+      'With the outcome `ask`: the approval that it waited for, or was carried out by. There is none of that id where too many waited (`error`).',
   }),
   decidedAt: timeSchema,
   endedAt: timeSchema.nullable().meta({ description: 'When what was allowed had been done.' }),

@@ -11,7 +11,6 @@ import {
   type SessionId,
   type TenantId,
   limits,
-  makeId,
 } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
 import type { Decision } from '../authority/decision-point.ts';
@@ -73,11 +72,10 @@ export class StoredApprovals implements AsyncDisposable {
     for (const timer of this.#timers) timer.unref();
   }
 
-  /** Undefined when too many wait already. Errors: `store_unavailable`. */
-  async ask(session: SessionRecord, decision: Decision, checked: Arguments): Promise<ApprovalId | undefined> {
+  /** False when too many wait already. Errors: `store_unavailable`. */
+  async ask(id: ApprovalId, session: SessionRecord, decision: Decision, checked: Arguments): Promise<boolean> {
     const { keys, store, timeoutMs } = this.#options;
     const { tenant } = session;
-    const id = makeId('approval');
     const sealedWith = keys.today();
     const { type, id: name } = decision.resource;
     const asked: Asked = { arguments: checked.canonical, resource: `${type} ${name}` };
@@ -94,7 +92,7 @@ export class StoredApprovals implements AsyncDisposable {
       request: await keys.seal({ tenant, sealedWith, what: `approval ${id} request` }, JSON.stringify(asked)),
     };
     const most = { ofSession: limits.approvalsPerSessionMaxCount, ofTenant: limits.approvalsPerTenantMaxCount };
-    return (await store.insert(row, timeoutMs, most)) ? id : undefined;
+    return await store.insert(row, timeoutMs, most);
   }
 
   /**
@@ -117,16 +115,12 @@ export class StoredApprovals implements AsyncDisposable {
       const state = signal.aborted || this.#stopped ? 'cancelled' : await settled.promise;
       if (state !== 'cancelled' && !signal.aborted) return state;
       // What cannot be written down now, `settle` writes down when its time is over.
-      await this.cancel(tenant, id).catch(() => undefined);
+      await this.#options.store.cancel(tenant, id).catch(() => undefined);
       return 'cancelled';
     } finally {
       signal.removeEventListener('abort', giveUp);
       this.#waiting.delete(id);
     }
-  }
-
-  async cancel(tenant: TenantId, id: ApprovalId): Promise<void> {
-    await this.#options.store.cancel(tenant, id);
   }
 
   /** Errors: `not_found`. */

@@ -1,6 +1,7 @@
 // What was decided about calls of tools, as the store keeps it: who, what and by which policies in the clear, what it was about sealed with the
 // key of its tenant and day, since that has the arguments. Any decision can be asked again of the policies that it names.
 
+import { setImmediate } from 'node:timers/promises';
 import {
   type ApprovalId,
   BulkheadError,
@@ -209,6 +210,8 @@ export class StoredDecisions implements DecisionLog {
     const changes: Change[] = [];
     let [compared, notAsked, unreadable] = [0, 0, 0];
     for (const decision of items) {
+      // Asking takes the processor: whoever else is served has a turn in between.
+      await setImmediate();
       try {
         const request = await this.request(decision);
         if (request === null || decision.policyVersion === null) {

@@ -50,11 +50,10 @@ export interface DecisionLog {
 
 /** Where persons are asked. */
 export interface ApprovalDesk {
-  /** Undefined when too many wait already. Errors: `store_unavailable`. */
-  ask(session: SessionRecord, decision: Decision, checked: Arguments): Promise<ApprovalId | undefined>;
+  /** False when too many wait already. Errors: `store_unavailable`. */
+  ask(id: ApprovalId, session: SessionRecord, decision: Decision, checked: Arguments): Promise<boolean>;
   /** Resolves when it is answered, or too late. Aborting cancels it. */
   answerOf(tenant: TenantId, id: ApprovalId, signal: AbortSignal): Promise<ApprovalState>;
-  cancel(tenant: TenantId, id: ApprovalId): Promise<void>;
 }
 
 export interface ToolCallsOptions {
@@ -147,19 +146,19 @@ export class ToolCalls implements SessionTools {
   /** The approval, when a person has given it. Errors: `tool_denied`, whatever came instead; `limit_exceeded`; `cancelled`. */
   async #approve(session: SessionRecord, call: GuestCall, { decision, checked }: Decided): Promise<ApprovalId> {
     const { log, approvals } = this.#options;
-    const approval = await approvals?.ask(session, decision, checked);
-    if (approvals === undefined || approval === undefined) {
+    if (approvals === undefined) {
       await log.begin(session, decision);
-      if (approvals === undefined) throw denied(decision.id);
-      throw new BulkheadError('limit_exceeded', 'Too many calls wait for a person already.', {
-        details: { decision: decision.id },
-      });
+      throw denied(decision.id);
     }
     const { tenant } = session;
-    try {
-      await log.begin(session, decision, approval);
-    } catch (error) {
-      await approvals.cancel(tenant, approval).catch(() => undefined);
+    const approval = makeId('approval');
+    // Whoever is asked finds the decision that asks.
+    await log.begin(session, decision, approval);
+    if (!(await approvals.ask(approval, session, decision, checked))) {
+      const error = new BulkheadError('limit_exceeded', 'Too many calls wait for a person already.', {
+        details: { decision: decision.id },
+      });
+      await log.end(session, decision.id, error.toJSON());
       throw error;
     }
     const state = await approvals.answerOf(tenant, approval, call.signal);

@@ -2,10 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
   type ApprovalResource,
   type DecisionChangesPage,
+  type DecisionResource,
   type Scope,
   type TenantId,
   makeId,
@@ -13,6 +17,7 @@ import {
 } from '@bulkhead/protocol';
 import { type Portfolio, openPortfolio } from '../tools/portfolio.ts';
 import { type Key, type TestService, everyScope, expectStatus, startService, until } from './harness.ts';
+import { type ServerProcess, startServerProcess } from './server-process.ts';
 
 type Changed = DecisionChangesPage['items'][number];
 
@@ -236,4 +241,46 @@ test('what is tightened or revoked while a session sleeps is met by its first ca
     await service.call('POST', `/v1/sessions/${session}/fork`, { key: agent.secret, body: { grant } });
   assert.equal((await fork(['positions.*', 'payments.*'])).json.code, 'forbidden');
   assert.deepEqual(expectStatus(await fork(['positions.query']), 201).sessions[0].grant, ['positions.query']);
+});
+
+test('a server that is killed leaves a call that nobody can approve', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'bulkhead-killed-'));
+  const start = (): Promise<ServerProcess> => startServerProcess(home, { BULKHEAD_LOG_LEVEL: 'silent' });
+  const server = await start();
+  try {
+    const admins = server.secret ?? assert.fail('the first start says a key');
+    const { tenant: own } = expectStatus(await server.call('GET', '/v1/caller', { key: admins }), 200);
+    const set = async (what: string, body: unknown): Promise<void> =>
+      expectStatus(await server.call('PUT', `/v1/tenants/${own}/${what}`, { key: admins, body }), 200);
+    const { host, database } = portfolio.login('acme');
+    await set('tools/positions', { kind: 'sql', description: 'd', host, database, user: 'acme', freeQueries: true });
+    await set('policies', { policies: asks });
+    const body = { name: 'boss', role: 'approver', subject: 'boss' };
+    const boss = expectStatus(await server.call('POST', `/v1/tenants/${own}/keys`, { key: admins, body }), 201).secret;
+    const made = await server.call('POST', '/v1/sessions', { key: admins, body: { grant: ['positions.*'] } });
+    const path = `/v1/sessions/${expectStatus(made, 201).id}`;
+    const code = 'bulkhead-tool positions query --json {"sql":"SELECT 1"}';
+    const turn = { code, language: 'bash', wait: 'none' };
+    expectStatus(await server.call('POST', `${path}/turns`, { key: admins, body: turn }), 201);
+    let id = '';
+    await until(async () => {
+      const { items } = expectStatus(await server.call('GET', `${path}/approvals`, { key: admins }), 200);
+      id = items[0]?.id ?? '';
+      return id !== '';
+    }, 'a call waits');
+    server.child.kill('SIGKILL');
+    await server.exited;
+    await using again = await start();
+    const late = await again.call('POST', `/v1/approvals/${id}/approve`, { key: boss, body: {} });
+    assert.deepEqual([late.status, late.json.details], [409, { state: 'cancelled' }]);
+    const { items } = expectStatus(await again.call('GET', '/v1/decisions', { key: boss }), 200);
+    assert.deepEqual(
+      items.map((item: DecisionResource) => [item.outcome, item.approval, item.endedAt]),
+      [['ask', id, null]],
+      'it was asked, and never done',
+    );
+  } finally {
+    await server[Symbol.asyncDispose]();
+    rmSync(home, { recursive: true, force: true });
+  }
 });

@@ -263,6 +263,8 @@ test('a session has so many calls that wait and no more; a tenant’s are its ow
     (await bench.approvals.list(bench.tenant, { state: 'pending' })).items.length;
   await until(async () => (await pending()) === calls.length, 'all of them wait');
   assert.equal(await bench.call({ to: 'bob', cents: 500 }), 'limit_exceeded');
+  const [tooMany] = (await bench.decisions.list(bench.tenant, {}, { limit: 1 })).items;
+  assert.deepEqual([tooMany?.outcome, tooMany?.error], ['ask', 'limit_exceeded']);
   assert.equal(await bench.call({ to: 'bob', cents: 5 }), 'ok', 'what needs no person goes on');
   await using other = await open();
   const { id } = await bench.pending();
