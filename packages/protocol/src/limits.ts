@@ -42,6 +42,10 @@ export const limits = {
   secretMaxLength: 16_384,
   policyTextMaxLength: 1_048_576,
   grantEntriesMaxCount: 500,
+  egressHostsMaxCount: 100,
+  egressAddressesMaxCount: 16,
+  /** Connections out of one session at once. */
+  egressConnectionsMaxCount: 16,
   labelsMaxCount: 32,
   labelValueMaxLength: 256,
   subjectMaxLength: 256,

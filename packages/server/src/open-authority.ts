@@ -3,16 +3,19 @@
 import { PolicyEngine } from './authority/policy-engine.ts';
 import type { Config } from './config/config.ts';
 import type { Keeping } from './keep-sessions.ts';
+import { systemResolver } from './egress/resolver.ts';
 import { type Clock, systemClock } from './lib/clock.ts';
 import { StoredDecisions } from './sessions/stored-decisions.ts';
+import { SessionEgress } from './sessions/session-egress.ts';
+import { type SessionTools, attachAll } from './sessions/session-tools.ts';
 import { ToolCalls } from './sessions/tool-calls.ts';
 import { TenantAuthority } from './tools/tenant-authority.ts';
 
 export interface Authority extends AsyncDisposable {
   readonly tenants: TenantAuthority;
   readonly decisions: StoredDecisions;
-  /** What answers the calls of sessions. */
-  readonly calls: ToolCalls;
+  /** What answers the calls of sessions, and their connections. */
+  readonly calls: SessionTools;
 }
 
 export function openAuthority(
@@ -23,6 +26,7 @@ export function openAuthority(
   const engine = new PolicyEngine();
   const tenants = new TenantAuthority({ store: store.authority, encryption, clock });
   const decisions = new StoredDecisions({ store: store.decisions, keys: turnKeys, clock, engine });
-  const calls = new ToolCalls({ engine, source: tenants, log: decisions, clock, region });
+  const options = { engine, source: tenants, log: decisions, clock, region };
+  const calls = attachAll(new ToolCalls(options), new SessionEgress({ ...options, resolver: systemResolver }));
   return { tenants, decisions, calls, [Symbol.asyncDispose]: () => tenants[Symbol.asyncDispose]() };
 }

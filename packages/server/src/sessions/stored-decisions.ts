@@ -10,7 +10,9 @@ import { type Page, type PageRequest, readCursor, toPage } from '../lib/page.ts'
 import type { DayKeys } from '../sealing/day-keys.ts';
 import type { DecisionRow, DecisionStore } from '../store/decision-store.ts';
 import type { SessionRecord } from './session-record.ts';
-import type { DecisionLog, Refusal } from './tool-calls.ts';
+import type { Transferred } from './egress-use.ts';
+import type { EgressLog } from './session-egress.ts';
+import type { Refusal } from './tool-calls.ts';
 
 const pageDefault = 50;
 
@@ -30,14 +32,14 @@ export type DecisionFacts = Omit<DecisionRow, 'id' | 'session' | 'outcome' | 're
 };
 
 export interface Replay {
-  readonly answer: PolicyAnswer;
+  readonly answer: Pick<PolicyAnswer, 'outcome' | 'policies'>;
   /** What the policies saw of the arguments. */
   readonly context: PolicyRequest['context'];
   /** Outcome, reason and policies are those of the record. */
   readonly same: boolean;
 }
 
-export class StoredDecisions implements DecisionLog {
+export class StoredDecisions implements EgressLog {
   readonly #options: StoredDecisionsOptions;
 
   constructor(options: StoredDecisionsOptions) {
@@ -77,8 +79,19 @@ export class StoredDecisions implements DecisionLog {
     await store.insert({ ...row, decidedAtUnixMs: clock.unixMs() });
   }
 
-  async end({ tenant }: SessionRecord, id: DecisionId, error: ErrorJson | null): Promise<void> {
-    await this.#options.store.end(tenant, id, this.#options.clock.unixMs(), error?.code ?? null);
+  async end(
+    { tenant }: SessionRecord,
+    id: DecisionId,
+    error: ErrorJson | null,
+    transferred?: Transferred,
+  ): Promise<void> {
+    const { sentBytes = null, receivedBytes = null } = transferred ?? {};
+    const end = { error: error?.code ?? null, sentBytes, receivedBytes };
+    await this.#options.store.end(tenant, id, this.#options.clock.unixMs(), end);
+  }
+
+  async transferred({ tenant, id }: SessionRecord, action: string): Promise<number> {
+    return await this.#options.store.transferredBytes(tenant, id, action);
   }
 
   /** Errors: `not_found`. */
@@ -111,6 +124,11 @@ export class StoredDecisions implements DecisionLog {
   async replay(decision: DecisionFacts): Promise<Replay | undefined> {
     const request = await this.request(decision);
     if (request === null || decision.policyVersion === null) return undefined;
+    const { context } = request;
+    if (decision.reason === 'grant') {
+      // It was not granted: that is the record's, and no policy has a say in it.
+      return { answer: { outcome: 'deny', policies: [] }, context, same: decision.outcome === 'deny' };
+    }
     const kept = await this.#options.store.policySet(decision.tenant, decision.policyVersion);
     if (kept === undefined) throw new BulkheadError('not_found', 'The policies of this decision are not kept.');
     const answer = this.#options.engine.decide(readPolicySet(kept.policies, kept.schema), request);
@@ -118,7 +136,7 @@ export class StoredDecisions implements DecisionLog {
       answer.outcome === decision.outcome &&
       answer.reason === decision.reason &&
       answer.policies.join() === decision.policies.join();
-    return { answer, context: request.context, same };
+    return { answer, context, same };
   }
 }
 

@@ -2,7 +2,7 @@
 // the record's end. A session that may not and a tool that is not there get the same answer.
 
 import { BulkheadError, type DecisionId, type ErrorJson, type TenantId, makeId } from '@bulkhead/protocol';
-import type { Decision, SessionFacts } from '../authority/decision-point.ts';
+import type { Decision } from '../authority/decision-point.ts';
 import { decide } from '../authority/decision-point.ts';
 import { isGranted } from '../authority/grant.ts';
 import type { PolicyEngine } from '../authority/policy-engine.ts';
@@ -13,6 +13,7 @@ import type { Guest } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Tool, ToolResult } from '../tools/tool.ts';
 import { errorJson } from './machine-error.ts';
+import { sessionFacts } from './session-facts.ts';
 import { type SessionRecord, isFinal } from './session-record.ts';
 import type { SessionTools } from './session-tools.ts';
 
@@ -76,7 +77,7 @@ export class ToolCalls implements SessionTools {
   /** What the session was granted of what there is. A policy may still say no. */
   async #catalogue({ tenant, grant }: SessionRecord): Promise<readonly ToolDescription[]> {
     const { tools } = await this.#options.source.of(tenant);
-    return [...tools.values()].flatMap(({ description }) => {
+    return toolsOf(tools).flatMap(({ description }) => {
       const operations = Object.entries(description.operations).filter(([name]) =>
         isGranted(grant, description.name, name),
       );
@@ -94,21 +95,26 @@ export class ToolCalls implements SessionTools {
   }
 
   async #carryOut(session: SessionRecord, guest: Guest, call: GuestCall): Promise<CallAnswer> {
-    const { engine, source, log } = this.#options;
+    const { engine, source, log, clock, region } = this.#options;
     const { tools, policies, tenantName } = await source.of(session.tenant);
-    const tool = tools.get(call.tool);
+    const tool = toolsOf(tools).find(({ description: { name } }) => name === call.tool);
     const description = tool?.description.operations[call.operation];
     const granted = isGranted(session.grant, call.tool, call.operation);
     if (tool === undefined || description === undefined || !granted) {
       return await this.#refuse(session, call, granted ? 'unknown' : 'grant');
     }
-    const { decision, checked } = decide(engine, policies, this.#facts(session, tenantName), {
-      tool: call.tool,
-      operation: call.operation,
-      description,
-      argumentBytes: call.argumentBytes,
-      resourceOf: (parsed) => tool.resourceOf(call.operation, parsed),
-    });
+    const { decision, checked } = decide(
+      engine,
+      policies,
+      sessionFacts(session, { tenantName, region, nowUnixMs: clock.unixMs() }),
+      {
+        tool: call.tool,
+        operation: call.operation,
+        description,
+        argumentBytes: call.argumentBytes,
+        resourceOf: (parsed) => tool.resourceOf(call.operation, parsed),
+      },
+    );
     await log.begin(session, decision);
     if (decision.outcome !== 'allow') throw denied(decision.id);
     const { tenant, id, subject } = session;
@@ -130,17 +136,14 @@ export class ToolCalls implements SessionTools {
     await this.#options.log.refuse(session, id, named ? `${tool}.${operation}` : '(no name)', reason);
     throw denied(id);
   }
-
-  #facts(session: SessionRecord, tenantName: string): SessionFacts {
-    const { id, tenant, subject, labels, tier, runtime, turnCount, parent, grant } = session;
-    const { clock, region } = this.#options;
-    const ageSeconds = Math.max(0, Math.floor((clock.unixMs() - session.createdAtUnixMs) / 1000));
-    const known = { id, tenant, tenantName, subject, labels, tier, runtime, turnCount, grant, region, ageSeconds };
-    return { ...known, isFork: parent !== null };
-  }
 }
 
-function denied(decision: DecisionId): BulkheadError {
+/** Those that are called; rules of egress are not. */
+function toolsOf(tools: TenantTools['tools']): readonly Tool[] {
+  return [...tools.values()].filter(({ egress }) => egress === undefined);
+}
+
+export function denied(decision: DecisionId): BulkheadError {
   return new BulkheadError('tool_denied', 'The session may not do this.', {
     hint: 'An operator can look the decision up.',
     details: { decision },

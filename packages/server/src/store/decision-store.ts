@@ -20,7 +20,12 @@ export interface DecisionRow {
   readonly decidedAtUnixMs: number;
   readonly endedAtUnixMs: number | null;
   readonly error: string | null;
+  /** Of a connection: what it carried; null of anything else. */
+  readonly sentBytes: number | null;
+  readonly receivedBytes: number | null;
 }
+
+export type DecisionEnd = Pick<DecisionRow, 'error' | 'sentBytes' | 'receivedBytes'>;
 
 export interface PolicySetRow {
   readonly version: string;
@@ -38,7 +43,7 @@ export class DecisionStore {
   }
 
   /** With what it was decided by, once. Durable when it resolves. Errors: `store_unavailable`. */
-  async insert(row: Omit<DecisionRow, 'endedAtUnixMs' | 'error'>, policySet?: PolicySetRow): Promise<void> {
+  async insert(row: Omit<DecisionRow, 'endedAtUnixMs' | keyof DecisionEnd>, policySet?: PolicySetRow): Promise<void> {
     const { tenant } = row;
     const kept = policySet === undefined ? '' : `${tenant} ${policySet.version}`;
     await this.#database.transaction(tenant, async (transaction) => {
@@ -67,21 +72,38 @@ export class DecisionStore {
           decided_at_unix_ms: row.decidedAtUnixMs,
           ended_at_unix_ms: null,
           error: null,
+          sent_bytes: null,
+          received_bytes: null,
         })
         .execute();
     });
     if (policySet !== undefined) this.#kept.add(kept);
   }
 
-  async end(tenant: string, id: string, unixMs: number, error: string | null): Promise<void> {
+  async end(tenant: string, id: string, unixMs: number, end: DecisionEnd): Promise<void> {
+    const { error, sentBytes, receivedBytes } = end;
     await this.#database.transaction(tenant, (transaction) =>
       transaction
         .updateTable('decisions')
-        .set({ ended_at_unix_ms: unixMs, error })
+        .set({ ended_at_unix_ms: unixMs, error, sent_bytes: sentBytes, received_bytes: receivedBytes })
         .where('tenant', '=', tenant)
         .where('id', '=', id)
         .execute(),
     );
+  }
+
+  /** What connections of a session have carried by an action, those that have ended. */
+  async transferredBytes(tenant: string, session: string, action: string): Promise<number> {
+    const row = await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .selectFrom('decisions')
+        .select(sql<string | null>`sum(sent_bytes + received_bytes)`.as('bytes'))
+        .where('tenant', '=', tenant)
+        .where('session', '=', session)
+        .where('action', '=', action)
+        .executeTakeFirst(),
+    );
+    return Number(row?.bytes ?? 0);
   }
 
   async get(tenant: string, id: string): Promise<DecisionRow | undefined> {
@@ -144,5 +166,7 @@ function toRow(row: Selectable<Schema['decisions']>): DecisionRow {
     decidedAtUnixMs: Number(row.decided_at_unix_ms),
     endedAtUnixMs: row.ended_at_unix_ms === null ? null : Number(row.ended_at_unix_ms),
     error,
+    sentBytes: row.sent_bytes === null ? null : Number(row.sent_bytes),
+    receivedBytes: row.received_bytes === null ? null : Number(row.received_bytes),
   };
 }

@@ -3,31 +3,36 @@
 
 import type { ToolSettings } from '@bulkhead/protocol';
 import type { ToolDescription } from '../authority/tool-description.ts';
+import { describeEgressTool, openEgressTool } from './egress/egress-tool.ts';
 import { describeSqlTool } from './sql/sql-tool.ts';
 import type { Tool, ToolSurroundings } from './tool.ts';
 
 export function describeTool(name: string, settings: ToolSettings): ToolDescription {
   switch (settings.kind) {
+    case 'egress':
+      return describeEgressTool(name, settings);
     case 'sql':
       return describeSqlTool({ name, ...settings });
     default:
-      return noSuchKind(settings.kind);
+      return noSuchKind(settings);
   }
 }
 
 /** Errors: `invalid_request`, `tool_failed`, those of `surroundings.secret`. */
 export async function openTool(name: string, settings: ToolSettings, surroundings: ToolSurroundings): Promise<Tool> {
   switch (settings.kind) {
+    case 'egress':
+      return openEgressTool(name, settings);
     case 'sql': {
       const { openSqlTool } = await import('./sql/open-sql-tool.ts');
       return await openSqlTool(name, settings, surroundings);
     }
     default:
-      return noSuchKind(settings.kind);
+      return noSuchKind(settings);
   }
 }
 
 /** Settings are checked when they come in: this is for the compiler, which says where a new kind is missing. */
 function noSuchKind(kind: never): never {
-  throw new TypeError(`There is no kind of tool ${String(kind)}.`);
+  throw new TypeError(`There is no kind of tool ${JSON.stringify(kind)}.`);
 }
