@@ -16,6 +16,7 @@ const vm = require('vm');
 const RUN = 'R'.charCodeAt(0);
 const RESEED = 'S'.charCodeAt(0);
 const TRIM = 'T'.charCodeAt(0);
+const VARIABLES = 'V'.charCodeAt(0);
 const VALUE_MAX_CHARACTERS = 16384;
 const TEXT_MAX_CHARACTERS = 65536;
 const PLAIN_MAX_CHARACTERS = 1048576;
@@ -326,6 +327,7 @@ control.on('data', (data) => {
     partsBytes = parts[0].length;
     wanted = 5;
     if (kind === RUN) run(payload.toString('utf8'));
+    else if (kind === VARIABLES) Object.assign(process.env, JSON.parse(payload.toString('utf8')));
     else if (kind === RESEED || kind === TRIM) {
       if (kind === RESEED) reseed();
       else if (globalThis.gc) globalThis.gc();

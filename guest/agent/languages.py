@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import shlex
 import signal
 
 from .context import Context
@@ -35,6 +36,7 @@ class _Spawned(Context):
         nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             environment = base_environment(surroundings, self.mark)
+            self._variables = surroundings.variables
             self.pid = spawn(surroundings, self.mark, argv, environment, surroundings.home, {0: nothing, **files})
         finally:
             os.close(nothing)
@@ -67,6 +69,7 @@ class BashContext(_Spawned):
         if self.agent.surroundings.is_machine:
             self.agent.surroundings.own(self._code)
         self._reseed = ""
+        self._exports = ""
         self._answer = b""
         argv = ["bash", "--noprofile", "--rcfile", os.path.join(_FOLDER, "bash_worker.sh"), "--noediting", "-i"]
         # What it says at its start (that there is no terminal) is not the user's: the script takes stderr when it runs.
@@ -85,8 +88,8 @@ class BashContext(_Spawned):
         position = 0
         while position < len(code):
             position += os.pwrite(self._code, code[position:], position)
-        line = f'{self._reseed}eval "$__b"\n__bulkhead_done $?\n'
-        self._reseed = ""
+        line = f'{self._exports}{self._reseed}eval "$__b"\n__bulkhead_done $?\n'
+        self._reseed = self._exports = ""
         self.tell(line.encode("ascii"))
 
     def interrupt(self):
@@ -100,6 +103,10 @@ class BashContext(_Spawned):
         """$RANDOM is the only generator of its own; it is seeded before the next turn."""
         if kind == RESEED:
             self._reseed = f"RANDOM={secrets.randbelow(1 << 31)} ; "
+
+    def change_environment(self, variables):
+        """Exported before the next turn."""
+        self._exports = "".join(f"export {name}={shlex.quote(value)} ; " for name, value in variables.items())
 
     def parse(self, data):
         """One line with the exit code ends a turn."""

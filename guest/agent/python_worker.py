@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import json
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import threading
 
 from .spawn import base_environment
 from .system import trim_heap
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, WARM, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, VARIABLES, WARM, pack
 
 # Out of the way of user code that counts on low numbers being its own.
 CONTROL_FD = 700
@@ -97,6 +98,8 @@ class Control:
                         break
                     if message[0] == RESEED:
                         reseed()
+                    elif message[0] == VARIABLES:
+                        os.environ.update(json.loads(message[1]))
             finally:
                 self.shielded = False
         self._late_interrupt()
@@ -138,7 +141,7 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
     os.chdir(surroundings.home)
     os.environ.clear()
     os.environ.update(base_environment(surroundings, mark))
-    sys.path[:] = ["", *[entry for entry in sys.path if entry], os.environ["PYTHONPATH"]]
+    sys.path[:] = ["", *_packages(surroundings.home), *[entry for entry in sys.path if entry], os.environ["PYTHONPATH"]]
     sys.argv[:] = [""]
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -157,6 +160,8 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
             turn.run(payload)
         elif kind == RESEED_FIRST:
             reseed()
+        elif kind == VARIABLES:
+            os.environ.update(json.loads(payload))
         elif kind == RESEED:
             reseed()
             control.queue(ACKNOWLEDGED)
@@ -168,6 +173,11 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
             _trim()
             control.queue(ACKNOWLEDGED)
             control.flush()
+
+
+def _packages(home):
+    """Where pip installs for a user who cannot write where the system's packages are; this interpreter leaves it out."""
+    return [f"{home}/.local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"]
 
 
 def _take_outputs(stdout_fd, stderr_fd):

@@ -37,6 +37,10 @@ test -s /etc/ssl/certs/ca-certificates.crt
 
 mkdir -p /home/user
 cp /etc/skel/.[a-z]* /home/user/
+# Where `pip install` puts what it installs: there before an interpreter looks, which would not look again.
+mkdir -p /home/user/.local/lib/python3.11/site-packages /home/user/.local/bin
+# No package manager of the system's has to be kept apart from pip.
+rm -f /usr/lib/python3.11/EXTERNALLY-MANAGED
 chmod 0700 /root
 chmod 1777 /tmp /var/tmp
 

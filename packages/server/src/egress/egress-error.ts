@@ -37,7 +37,7 @@ export function errorResponse(error: unknown): ErrorResponse {
   const decision = known.details?.['decision'];
   const headers = {
     'content-type': 'text/plain; charset=utf-8',
-    'proxy-status': `bulkhead; error=${name}; details=${known.code}`,
+    'proxy-status': `bulkhead; error=${name}; details="${known.code}"`,
     connection: 'close',
     ...(typeof decision === 'string' ? { 'bulkhead-decision': decision } : {}),
   };
