@@ -3,7 +3,7 @@
 import { PolicyEngine } from './authority/policy-engine.ts';
 import type { Config } from './config/config.ts';
 import type { Keeping } from './keep-sessions.ts';
-import { systemResolver } from './egress/resolver.ts';
+import { dnsResolver } from './egress/resolver.ts';
 import { type Clock, systemClock } from './lib/clock.ts';
 import { StoredDecisions } from './sessions/stored-decisions.ts';
 import { SessionEgress } from './sessions/session-egress.ts';
@@ -27,6 +27,6 @@ export function openAuthority(
   const tenants = new TenantAuthority({ store: store.authority, encryption, clock });
   const decisions = new StoredDecisions({ store: store.decisions, keys: turnKeys, clock, engine });
   const options = { engine, source: tenants, log: decisions, clock, region };
-  const calls = attachAll(new ToolCalls(options), new SessionEgress({ ...options, resolver: systemResolver }));
+  const calls = attachAll(new ToolCalls(options), new SessionEgress({ ...options, resolver: dnsResolver() }));
   return { tenants, decisions, calls, [Symbol.asyncDispose]: () => tenants[Symbol.asyncDispose]() };
 }

@@ -4,6 +4,10 @@ export const egressLimits = {
   headMaxBytes: 16_384,
   /** From the first byte of a connection, or the end of a response, to the whole head of the next request. */
   requestWaitMs: 60_000,
+  /** What one session has decided, since each is on record: so many a second, after so many at once. Others wait; what is more than may wait is turned away unrecorded. */
+  decisionsPerSecond: 50,
+  decisionsAtOnceMaxCount: 200,
+  decisionsWaitingMaxCount: 64,
   /** From the end of the last answer to the end of a connection that the client does not end. */
   lingerMs: 2000,
   helloMaxBytes: 16_384,

@@ -7,9 +7,10 @@ import { BulkheadError, type EgressScheme } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
 import { egressError, errorResponse } from './egress-error.ts';
 import { egressLimits } from './egress-limits.ts';
-import type { EgressGate } from './gate.ts';
+import type { EgressGate, EgressPermit, EgressTarget } from './gate.ts';
 import { type Authority, parseAuthority } from './host-name.ts';
 import { forward, readTarget } from './plain-http.ts';
+import { Pace } from './pace.ts';
 import type { Resolver } from './resolver.ts';
 import { tunnelTls } from './tls-tunnel.ts';
 import { type Upstream, connectUpstream } from './upstream.ts';
@@ -23,12 +24,18 @@ export interface EgressProxyOptions {
 export class EgressProxy {
   readonly #options: EgressProxyOptions;
   readonly #server: Server;
+  readonly #pace: Pace;
   /** For each connection that is waiting for its next request: how to stop waiting. */
   readonly #waiting = new WeakMap<Duplex, () => void>();
   readonly #busy = new WeakSet<Duplex>();
 
   constructor(options: EgressProxyOptions) {
     this.#options = options;
+    this.#pace = new Pace(options.clock, {
+      perSecond: egressLimits.decisionsPerSecond,
+      atOnceMaxCount: egressLimits.decisionsAtOnceMaxCount,
+      waitingMaxCount: egressLimits.decisionsWaitingMaxCount,
+    });
     this.#server = createServer({
       maxHeaderSize: egressLimits.headMaxBytes,
       insecureHTTPParser: false,
@@ -91,15 +98,20 @@ export class EgressProxy {
   }
 
   async #refuse(): Promise<unknown> {
-    return await this.#options.gate.admit(undefined).then(
+    return await this.#admit(undefined).then(
       () => egressError('internal', 'Bulkhead failed.'),
       (error: unknown) => error,
     );
   }
 
+  /** In its turn: each is on record, so there are only so many. */
+  async #admit(target: EgressTarget | undefined): Promise<EgressPermit> {
+    if (await this.#pace.turn()) return await this.#options.gate.admit(target);
+    throw egressError('connections', 'The session asks for more connections than it may at once.');
+  }
+
   async #connect({ url = '' }: IncomingMessage, client: Duplex, head: Buffer): Promise<void> {
     this.#stopWaiting(client);
-    client.on('error', () => {});
     const target = parseAuthority(url);
     if (target === undefined) {
       this.#refuseRaw(client, await this.#refuse());
@@ -156,12 +168,13 @@ export class EgressProxy {
     client: Duplex | ServerResponse,
     use: (upstream: Upstream) => Promise<void>,
   ): Promise<void> {
-    const permit = await this.#options.gate.admit({ scheme, host, port, ...(method === undefined ? {} : { method }) });
+    const permit = await this.#admit({ scheme, host, port, ...(method === undefined ? {} : { method }) });
     let upstream: Upstream | undefined;
     let failure: BulkheadError | undefined;
     const leave = (): unknown => upstream?.destroy();
     client.once('close', leave);
     try {
+      if (client.destroyed) return;
       upstream = await connectUpstream({ host, port }, permit.bounds, this.#options);
       if (!client.destroyed) await use(upstream);
     } catch (error) {

@@ -10,14 +10,20 @@ export interface Resolver {
   resolve(host: string): Promise<readonly string[]>;
 }
 
-/** Asks the servers that the host is configured with. */
-export const systemResolver: Resolver = {
-  async resolve(host) {
-    const resolver = new DnsResolver({ timeout: egressLimits.lookupMs / 4, tries: 2 });
-    const answers = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)]);
-    const addresses = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
-    if (addresses.length > 0) return addresses;
-    const failed = answers.find((answer) => answer.status === 'rejected');
-    throw egressError('lookup', 'The name has no address.', failed?.reason);
-  },
-};
+/** Asks these servers, each as `address` or `address:port`; without any, those that the host is configured with. */
+export function dnsResolver(
+  servers?: readonly string[],
+  { timeoutMs = egressLimits.lookupMs / 4 }: { readonly timeoutMs?: number } = {},
+): Resolver {
+  return {
+    async resolve(host) {
+      const resolver = new DnsResolver({ timeout: timeoutMs, tries: 2 });
+      if (servers !== undefined) resolver.setServers(servers);
+      const answers = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)]);
+      const addresses = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
+      if (addresses.length > 0) return addresses;
+      const failed = answers.find((answer) => answer.status === 'rejected');
+      throw egressError('lookup', 'The name has no address.', failed?.reason);
+    },
+  };
+}

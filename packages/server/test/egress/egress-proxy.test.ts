@@ -418,6 +418,19 @@ test('connections are as many as may be, and end when nothing moves or their tim
   assert.equal((await last(way))?.error, 'tool_timeout');
 });
 
+test('a session that asks without end is slowed down, and then turned away', { skip }, async () => {
+  await using way = await openWay({ web: web() }, resolver);
+  const began = performance.now();
+  const asked = Array.from({ length: 400 }, () => askTunnel(way, 'b.example.com:443'));
+  const statuses = (await Promise.all(asked)).map(({ status }) => status);
+  const tookMs = performance.now() - began;
+  const refused = statuses.filter((status) => status === 403).length;
+  assert.equal(refused, way.log.all.length, 'what was refused is on record');
+  assert.equal(statuses.filter((status) => status === 503).length, 400 - refused);
+  assert.ok(refused >= 264 && refused <= 200 + 64 + (tookMs / 1000) * 50 + 1, `${refused} in ${tookMs} ms`);
+  assert.equal((await askTunnel(way, `a.example.com:${secure.port}`)).status, 200, 'and is let in again');
+});
+
 test('a client that leaves takes its connection with it', { skip }, async () => {
   await using way = await openWay({ web: web() }, resolver);
   const { client } = await askTunnel(way, `a.example.com:${secure.port}`);
