@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import random
+import select
 import signal
 import socket
 import struct
@@ -14,7 +15,7 @@ import threading
 
 from .spawn import base_environment
 from .system import trim_heap
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, VARIABLES, WARM, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, INTERRUPT, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, VARIABLES, WARM, pack
 
 # Out of the way of user code that counts on low numbers being its own.
 CONTROL_FD = 700
@@ -96,18 +97,40 @@ class Control:
                         os._exit(0)
                     if message[0] == MARKED:
                         break
-                    if message[0] == RESEED:
-                        reseed()
-                    elif message[0] == VARIABLES:
-                        os.environ.update(json.loads(message[1]))
+                    _take_meanwhile(*message)
             finally:
                 self.shielded = False
         self._late_interrupt()
+
+    def interrupted_before(self):
+        """Whether the turn was interrupted while its code lay unread: the signal of that has come to nothing."""
+        found = False
+        with self._lock:
+            self.shielded = True
+            try:
+                while select.select([self._socket], [], [], 0)[0]:
+                    message = self.receive()
+                    if message is None:
+                        os._exit(0)
+                    if message[0] == INTERRUPT:
+                        found = True
+                    _take_meanwhile(*message)
+            finally:
+                self.shielded = False
+        return found
 
     def _late_interrupt(self):
         if self.interrupted and threading.current_thread() is threading.main_thread():
             self.interrupted = False
             raise KeyboardInterrupt
+
+
+def _take_meanwhile(kind, payload):
+    """What a worker is told in the middle of something else."""
+    if kind == RESEED:
+        reseed()
+    elif kind == VARIABLES:
+        os.environ.update(json.loads(payload))
 
 
 _MT19937_STATE = struct.Struct("624I")
@@ -229,12 +252,15 @@ class _Turn:
         try:
             try:
                 self._running = True
+                if self._control.interrupted_before():
+                    raise KeyboardInterrupt
                 status = self._shell.run_turn(code.decode("utf-8"))
             finally:
                 self._running = False
                 self._control.interrupted = False
         except KeyboardInterrupt:
-            status = "interrupted"  # it came between the code's end and here
+            self._running = False
+            status = "interrupted"  # it came before the code or between its end and here
         except BaseException as error:  # noqa: BLE001 - MemoryError while reporting, or an exception thrown by a signal handler
             status = "error"
             try:

@@ -61,7 +61,7 @@ export type {
   TenantChange,
   Tenants,
 } from './tenants/tenancy.ts';
-export type { SessionFilter, SessionHost } from './sessions/stored-sessions.ts';
+export { type SessionFilter, type SessionHost, toSessionRow } from './sessions/stored-sessions.ts';
 export type { StoredTurn, TurnEventPage } from './sessions/stored-turns.ts';
 export type { RunningServer, ServeOptions } from './serve.ts';
 export type { KeptSnapshot } from './sessions/session-journal.ts';

@@ -5,10 +5,12 @@ import { createTables } from './migrations/0001-sessions.ts';
 import { addTenants } from './migrations/0002-tenants.ts';
 import { addAuthority } from './migrations/0003-authority.ts';
 import { addEgress } from './migrations/0004-egress.ts';
+import { addSteps } from './migrations/0005-steps.ts';
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-sessions': { up: createTables },
   '0002-tenants': { up: addTenants },
   '0003-authority': { up: addAuthority },
   '0004-egress': { up: addEgress },
+  '0005-steps': { up: addSteps },
 };
