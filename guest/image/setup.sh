@@ -35,6 +35,10 @@ ldconfig
 update-ca-certificates --fresh >/dev/null 2>&1
 test -s /etc/ssl/certs/ca-certificates.crt
 
+# npm looks for what compiles addons, whether or not there are any.
+mkdir -p /usr/share/nodejs/node-gyp/bin
+echo 'console.error("There is no compiler here."); process.exit(1);' >/usr/share/nodejs/node-gyp/bin/node-gyp.js
+
 mkdir -p /home/user
 cp /etc/skel/.[a-z]* /home/user/
 # Where `pip install` puts what it installs: there before an interpreter looks, which would not look again.

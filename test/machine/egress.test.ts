@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -25,8 +26,14 @@ import { onEveryRuntime } from './support.ts';
 const skip = hasOpenssl ? false : 'there is no openssl here to make a certificate';
 const names = ['packages.example.com', 'data.example.com', 'other.example.com'];
 const folder = mkdtempSync(join(tmpdir(), 'bulkhead-egress-'));
+interface Archive {
+  readonly name: string;
+  readonly bytes: Buffer;
+}
+
 let certificate: Certificate;
-let wheel: { readonly name: string; readonly bytes: Buffer };
+let wheel: Archive;
+let tarball: Archive;
 let secure: Receiver;
 let plain: Receiver;
 
@@ -34,10 +41,13 @@ before(async () => {
   if (skip !== false) return;
   certificate = makeCertificate(names);
   wheel = makeWheel();
+  tarball = makeTarball();
   secure = await openReceiver(certificate, (incoming, response) => {
     if (incoming.url === '/simple/bulkhead-tiny/')
       response.setHeader('content-type', 'text/html').end(`<a href="/${wheel.name}">${wheel.name}</a>`);
     else if (incoming.url === `/${wheel.name}`) response.end(wheel.bytes);
+    else if (incoming.url === '/bulkhead-tiny') response.setHeader('content-type', 'application/json').end(packument());
+    else if (incoming.url === `/${tarball.name}`) response.end(tarball.bytes);
     else if (incoming.url === '/large') response.end(Buffer.alloc(3_000_000, 'x'));
     else response.end('hello over TLS');
   });
@@ -54,7 +64,7 @@ after(async () => {
 });
 
 /** What an index of Python packages has: a module that says something. */
-function makeWheel(): typeof wheel {
+function makeWheel(): Archive {
   const name = 'bulkhead_tiny-1.0-py3-none-any.whl';
   const script = `
 import sys, zipfile
@@ -67,6 +77,23 @@ with zipfile.ZipFile(sys.argv[1], "w") as wheel:
 `;
   execFileSync('python3', ['-c', script, join(folder, name)]);
   return { name, bytes: readFileSync(join(folder, name)) };
+}
+
+/** What a registry of Node packages has. */
+function makeTarball(): Archive {
+  const name = 'bulkhead-tiny-1.0.0.tgz';
+  mkdirSync(join(folder, 'package'));
+  writeFileSync(join(folder, 'package', 'package.json'), '{ "name": "bulkhead-tiny", "version": "1.0.0" }');
+  writeFileSync(join(folder, 'package', 'index.js'), "module.exports = 'installed from a registry';");
+  execFileSync('tar', ['-czf', join(folder, name), '-C', folder, 'package']);
+  return { name, bytes: readFileSync(join(folder, name)) };
+}
+
+function packument(): string {
+  const integrity = `sha512-${createHash('sha512').update(tarball.bytes).digest('base64')}`;
+  const dist = { tarball: `https://packages.example.com:${secure.port}/${tarball.name}`, integrity };
+  const version = { name: 'bulkhead-tiny', version: '1.0.0', dist };
+  return JSON.stringify({ name: 'bulkhead-tiny', 'dist-tags': { latest: '1.0.0' }, versions: { '1.0.0': version } });
 }
 
 await onEveryRuntime((runtime) => {
@@ -220,6 +247,17 @@ except OSError as error: print("cut")`;
       'bash',
     );
     assert.match(refused, /403 Forbidden/);
+  });
+
+  test('npm installs from a registry', { skip }, async () => {
+    const id = await create(['packages.connect']);
+    const said = await run(
+      id,
+      `npm install --no-audit --no-fund --no-update-notifier --cafile ca.pem --registry https://packages.example.com:${secure.port}/ bulkhead-tiny 2>&1`,
+      'bash',
+    );
+    assert.match(said, /added 1 package/);
+    assert.equal(await run(id, "console.log(require('bulkhead-tiny'))", 'javascript'), 'installed from a registry');
   });
 
   test('a session that has slept finds its way out again, and meets what was decided meanwhile', { skip }, async () => {
