@@ -40,7 +40,8 @@ export class EgressProxy {
       maxHeaderSize: egressLimits.headMaxBytes,
       insecureHTTPParser: false,
       keepAliveTimeout: 0,
-      requireHostHeader: true,
+      // Looked at with the target, and on record when it is missing.
+      requireHostHeader: false,
     });
     // Nothing listens: connections are handed in, and their times are kept here.
     this.#server.on('connect', (incoming, client, head) => void this.#connect(incoming, client, head));

@@ -4,11 +4,13 @@
 import { type IncomingMessage, type ServerResponse, request } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { egressMethods } from '@bulkhead/protocol';
 import { egressError } from './egress-error.ts';
 import { egressLimits } from './egress-limits.ts';
 import { type Authority, parseAuthority } from './host-name.ts';
 
 const httpPort = 80;
+const methods: readonly string[] = egressMethods;
 /** Between two neighbours only (RFC 9110, 7.6.1), or written by us. */
 const notHandedOn: ReadonlySet<string> = new Set([
   'connection',
@@ -30,8 +32,9 @@ export interface PlainTarget extends Authority {
   readonly path: string;
 }
 
-/** Of a request to a proxy: an absolute URL, and a `Host`, one, that says the same. Undefined for anything else. */
-export function readTarget({ url = '', rawHeaders }: IncomingMessage): PlainTarget | undefined {
+/** Of a request to a proxy: a method that rules know, an absolute URL, and a `Host`, one, that says the same. Undefined for anything else. */
+export function readTarget({ url = '', method, rawHeaders }: IncomingMessage): PlainTarget | undefined {
+  if (!methods.includes(method ?? '')) return undefined;
   const match = /^http:\/\/([^/?#@]+)(\/[^#]*|\?[^#]*)?$/i.exec(url);
   const target = parseAuthority(match?.[1] ?? '', httpPort);
   const hosts = pairsOf(rawHeaders).filter(([name]) => name.toLowerCase() === 'host');

@@ -274,6 +274,7 @@ test('a request that says two things, or something else than was granted, reache
     'a Host of another port': get(url, 'a.example.com'),
     'two Hosts': get(url, host, `Host: b.example.com:${plain.port}\r\n`),
     'no Host': `GET ${url} HTTP/1.0\r\n\r\n`,
+    'no Host in HTTP/1.1': `GET ${url} HTTP/1.1\r\nConnection: close\r\n\r\n`,
     'a relative target': get('/', host),
     'https in the clear': get(`https://a.example.com:${plain.port}/`, host),
     'a user in the target': get(`http://a.example.com@b.example.com:${plain.port}/`, host),
@@ -290,8 +291,10 @@ test('a request that says two things, or something else than was granted, reache
   };
   await reachesNobody(async () => {
     for (const [what, request] of Object.entries(refused)) {
+      const known = way.log.all.length;
       const answer = await askPlain(way, request);
       assert.doesNotMatch(answer, /^HTTP\/1\.1 2/, `${what}: ${answer}`);
+      assert.equal(way.log.all.length, known + 1, what);
       assert.notEqual((await last(way))?.error, null, what);
     }
   });
