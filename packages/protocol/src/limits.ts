@@ -46,6 +46,12 @@ export const limits = {
   egressAddressesMaxCount: 16,
   /** Connections out of one session at once. */
   egressConnectionsMaxCount: 16,
+  /** Subjects of one tenant that are disabled. */
+  disabledSubjectsMaxCount: 1000,
+  /** Calls that wait for a person at once. */
+  approvalsPerSessionMaxCount: 8,
+  approvalsPerTenantMaxCount: 200,
+  approvalReasonMaxLength: 1000,
   labelsMaxCount: 32,
   labelValueMaxLength: 256,
   subjectMaxLength: 256,

@@ -27,7 +27,7 @@ export interface EgressLog extends DecisionLog {
   transferred(session: SessionRecord, action: string): Promise<number>;
 }
 
-export interface SessionEgressOptions extends Omit<ToolCallsOptions, 'log'> {
+export interface SessionEgressOptions extends Omit<ToolCallsOptions, 'log' | 'approvals'> {
   readonly log: EgressLog;
   readonly resolver: Resolver;
 }
@@ -73,7 +73,8 @@ export class SessionEgress implements SessionTools {
     if (target === undefined || first === undefined) {
       const id = makeId('decision');
       const action = first === undefined ? noAction : actionOf(first);
-      await log.refuse(session, id, action, target === undefined ? 'unknown' : 'grant');
+      const isDisabled = sessionFacts(session, tenant, this.#options).subjectDisabled === true;
+      await log.refuse(session, id, action, isDisabled ? 'subject' : target === undefined ? 'unknown' : 'grant');
       throw denied(id);
     }
     const covering = rules.filter(({ settings }) => covers(settings, target));
@@ -90,16 +91,10 @@ export class SessionEgress implements SessionTools {
     return await this.#begin(session, rule, decision);
   }
 
-  #decide(
-    session: SessionRecord,
-    { tenantName, policies }: TenantTools,
-    { tool }: Rule,
-    target: EgressTarget,
-  ): Decision {
-    const { engine, region, clock } = this.#options;
+  #decide(session: SessionRecord, known: TenantTools, { tool }: Rule, target: EgressTarget): Decision {
     const description = tool.description.operations[connectOperation];
     if (description === undefined) throw new BulkheadError('internal', 'A rule has no operation.');
-    return decide(engine, policies, sessionFacts(session, { tenantName, region, nowUnixMs: clock.unixMs() }), {
+    return decide(this.#options.engine, known.policies, sessionFacts(session, known, this.#options), {
       tool: tool.description.name,
       operation: connectOperation,
       description,

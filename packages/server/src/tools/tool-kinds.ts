@@ -2,9 +2,10 @@
 // its kind is opened.
 
 import type { ToolSettings } from '@bulkhead/protocol';
-import type { ToolDescription } from '../authority/tool-description.ts';
-import { describeEgressTool, openEgressTool } from './egress/egress-tool.ts';
-import { describeSqlTool } from './sql/sql-tool.ts';
+import type { Arguments } from '../authority/arguments.ts';
+import type { Resource, ToolDescription } from '../authority/tool-description.ts';
+import { describeEgressTool, openEgressTool, resourceOfConnection } from './egress/egress-tool.ts';
+import { describeSqlTool, resourceOfSqlCall } from './sql/sql-tool.ts';
 import type { Tool, ToolSurroundings } from './tool.ts';
 
 export function describeTool(name: string, settings: ToolSettings): ToolDescription {
@@ -15,6 +16,23 @@ export function describeTool(name: string, settings: ToolSettings): ToolDescript
       return describeSqlTool({ name, ...settings });
     default:
       return noSuchKind(settings);
+  }
+}
+
+/** What a call works on, as far as settings and arguments say it; undefined where only the tool itself knows. */
+export function resourceOfCall(
+  name: string,
+  settings: ToolSettings,
+  operation: string,
+  checked: Arguments,
+): Resource | undefined {
+  switch (settings.kind) {
+    case 'egress':
+      return resourceOfConnection(checked);
+    case 'sql':
+      return resourceOfSqlCall({ name, ...settings }, operation);
+    default:
+      return undefined;
   }
 }
 

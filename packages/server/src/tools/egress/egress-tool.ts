@@ -43,7 +43,7 @@ export function openEgressTool(name: string, settings: EgressSettings): Tool {
   return {
     description: describeEgressTool(name, settings),
     egress: settings,
-    resourceOf: (_, checked) => hostOf(checked),
+    resourceOf: (_, checked) => resourceOfConnection(checked),
     call: () =>
       Promise.reject(new BulkheadError('tool_failed', 'Connections are made through the proxy of the session.')),
     [Symbol.asyncDispose]: () => Promise.resolve(),
@@ -51,7 +51,7 @@ export function openEgressTool(name: string, settings: EgressSettings): Tool {
 }
 
 /** The host, in the domains that it is in: a policy may name any of them. */
-function hostOf({ value: { host } }: Arguments): Resource {
+export function resourceOfConnection({ value: { host } }: Arguments): Resource {
   const id = typeof host === 'string' ? host : '';
   const labels = id.split('.');
   const within = labels.slice(1).map((_, index) => ({ type: 'Host' as const, id: labels.slice(index + 1).join('.') }));
