@@ -95,5 +95,13 @@ export {
 } from './schemas/authority.ts';
 export { type ApprovalDetail, type ApprovalResource, type ApprovalState, approvalStates } from './schemas/approvals.ts';
 export { type ParameterKind, parameterKinds } from './schemas/tools/parts.ts';
+export {
+  type EgressScheme,
+  type EgressSettings,
+  egressMethods,
+  egressSchemes,
+  hostNameMaxLength,
+  hostNamePattern,
+} from './schemas/tools/egress.ts';
 export { type SqlSettings } from './schemas/tools/sql.ts';
 export { type ToolSettings, toolSettingsSchema } from './schemas/tools/settings.ts';

@@ -4,15 +4,18 @@
 import type { ToolSettings } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../authority/tool-description.ts';
+import { describeEgressTool, openEgressTool, resourceOfConnection } from './egress/egress-tool.ts';
 import { describeSqlTool, resourceOfSqlCall } from './sql/sql-tool.ts';
 import type { Tool, ToolSurroundings } from './tool.ts';
 
 export function describeTool(name: string, settings: ToolSettings): ToolDescription {
   switch (settings.kind) {
+    case 'egress':
+      return describeEgressTool(name, settings);
     case 'sql':
       return describeSqlTool({ name, ...settings });
     default:
-      return noSuchKind(settings.kind);
+      return noSuchKind(settings);
   }
 }
 
@@ -21,9 +24,11 @@ export function resourceOfCall(
   name: string,
   settings: ToolSettings,
   operation: string,
-  _checked: Arguments,
+  checked: Arguments,
 ): Resource | undefined {
   switch (settings.kind) {
+    case 'egress':
+      return resourceOfConnection(checked);
     case 'sql':
       return resourceOfSqlCall({ name, ...settings }, operation);
     default:
@@ -34,16 +39,18 @@ export function resourceOfCall(
 /** Errors: `invalid_request`, `tool_failed`, those of `surroundings.secret`. */
 export async function openTool(name: string, settings: ToolSettings, surroundings: ToolSurroundings): Promise<Tool> {
   switch (settings.kind) {
+    case 'egress':
+      return openEgressTool(name, settings);
     case 'sql': {
       const { openSqlTool } = await import('./sql/open-sql-tool.ts');
       return await openSqlTool(name, settings, surroundings);
     }
     default:
-      return noSuchKind(settings.kind);
+      return noSuchKind(settings);
   }
 }
 
 /** Settings are checked when they come in: this is for the compiler, which says where a new kind is missing. */
 function noSuchKind(kind: never): never {
-  throw new TypeError(`There is no kind of tool ${String(kind)}.`);
+  throw new TypeError(`There is no kind of tool ${JSON.stringify(kind)}.`);
 }
