@@ -85,5 +85,14 @@ export { type IssuedKey, type KeyResource, type Quotas, type TenantResource, ten
 export { type TurnResource } from './schemas/turns.ts';
 export { type AuthorityResource, type DecisionResource } from './schemas/authority.ts';
 export { type ParameterKind, parameterKinds } from './schemas/tools/parts.ts';
+export {
+  type ArgumentPlace,
+  type HttpOperation,
+  type HttpParameter,
+  type HttpSettings,
+  httpSettings,
+} from './schemas/tools/http.ts';
+export { type McpSettings, type PinnedTool, mcpSettings } from './schemas/tools/mcp.ts';
+export { type HttpCredential } from './schemas/tools/remote.ts';
 export { type SqlSettings } from './schemas/tools/sql.ts';
 export { type ToolSettings, toolSettingsSchema } from './schemas/tools/settings.ts';
