@@ -16,7 +16,7 @@ export async function inTime(
 ): Promise<ToolResult> {
   const late = new BulkheadError('tool_timeout', `The tool took longer than ${timeoutMs} ms.`);
   const deadline = new AbortController();
-  const timer = setTimeout(() => deadline.abort(late), timeoutMs);
+  const timer = setTimeout(() => deadline.abort(late), timeoutMs).unref();
   const bounded = AbortSignal.any([signal, deadline.signal]);
   const end = (): void => clearTimeout(timer);
   try {

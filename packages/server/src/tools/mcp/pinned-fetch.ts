@@ -29,7 +29,7 @@ export function makePinnedFetch({ url, reach, credential, timeoutMs, answerMaxBy
     sent += 1;
     streams += isStream ? 1 : 0;
     if (target.origin !== url.origin) throw new Error('The request is for another origin.');
-    const isOver = sent > mcpBounds.requestsMaxCount || streams > mcpBounds.notificationStreamsMaxCount;
+    const isOver = sent > mcpBounds.requestsMaxCount || (isStream && streams > mcpBounds.notificationStreamsMaxCount);
     if (isOver || underWay >= mcpBounds.requestsAtOnceMaxCount) throw new Error('The server makes us send too much.');
     if (init.body !== undefined && init.body !== null && typeof init.body !== 'string') {
       throw new TypeError('A message is text.');
