@@ -4,6 +4,7 @@ import { languages, sizeNames, sizes, tiers } from '@bulkhead/protocol';
 import { accountSpecs } from './account-specs.ts';
 import type { CommandSpec, OptionSpec } from './command.ts';
 import { help, json, quiet, server } from './option-specs.ts';
+import { toolSpecs } from './tool-specs.ts';
 
 const sizeHelp = sizeNames
   .map((name) => `${name} (${sizes[name].vcpus} CPU, ${sizes[name].memoryMib} MiB, ${sizes[name].scratchMib} MiB disk)`)
@@ -156,6 +157,7 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
     ],
   },
   ...accountSpecs,
+  ...toolSpecs,
   {
     name: 'serve',
     usage: 'serve [OPTION]...',

@@ -17,6 +17,7 @@ const loaders: Readonly<Record<string, () => Promise<CommandFunction>>> = {
   whoami: async () => (await import('./commands/whoami.ts')).whoami,
   tenant: async () => (await import('./commands/tenant.ts')).tenant,
   key: async () => (await import('./commands/key.ts')).key,
+  tool: async () => (await import('./commands/tool.ts')).tool,
   gc: async () => (await import('./commands/gc.ts')).gc,
   mcp: async () => (await import('./commands/mcp.ts')).mcp,
   image: async () => (await import('./commands/image.ts')).image,
