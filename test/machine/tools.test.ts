@@ -206,7 +206,7 @@ test('HTTP services and MCP servers are tools like any other', async () => {
   );
   assert.equal(
     await run(
-      "require('bulkhead').tools.quotes.get_price_v1({ symbol: 'SMI' }).then(({ symbol }) => console.log(symbol))",
+      "console.log((await require('bulkhead').tools.quotes.get_price_v1({ symbol: 'SMI' })).symbol)",
       'javascript',
     ),
     'SMI',
@@ -220,9 +220,10 @@ test('HTTP services and MCP servers are tools like any other', async () => {
   assert.match(await run('tools.quotes.get_price_v1(symbol="DAX")'), /not what it was when it was approved/);
   assert.deepEqual([service.received.length, peer.calls.length], [received, calls], 'nothing was sent');
   assert.ok(service.received.every((bytes) => bytes.includes(`authorization: Bearer ${token}`)));
-  const told = await run(
-    `grep -rl ${token.replace('canary', '[c]anary')} /home /tmp /run /proc/self/environ 2>/dev/null`,
+  // What is looked for is found where it is, and the token is nowhere.
+  const looked = await run(
+    'echo canary-of-a-control > /tmp/control; grep -rlE "[c]anary-of-a-(token|control)" /home /tmp /run /proc/self/environ 2>/dev/null',
     'bash',
   );
-  assert.equal(told, '');
+  assert.equal(looked, '/tmp/control');
 });
