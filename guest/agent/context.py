@@ -14,7 +14,7 @@ from .frames import LANE_STDERR, LANE_STDOUT
 from .loop import READ, WRITE
 from .system import signal_group
 from .turn import STATUSES, Output
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, MARKED, RESEED_FIRST, RUN, Reader, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, INTERRUPT, MARKED, RESEED_FIRST, RUN, Reader, pack
 
 INBOX_MAX_BYTES = 16_777_216
 CONTROL_READ_BYTES = 65_536
@@ -53,6 +53,7 @@ class Context:
         # Whether it has been told to run code since the machine was made: then some of it may still be running.
         self.used = False
         self._signal_when_known = None
+        self._signal_when_told = None
         self._start()
 
     # What a subclass says.
@@ -129,6 +130,9 @@ class Context:
             return
         except OSError:
             self._to_worker.clear()  # it has ended or closed its end; the exit says the rest
+        if self._signal_when_told is not None:
+            number, self._signal_when_told = self._signal_when_told, None
+            self.signal(number)
 
     def _control_ready(self, events):
         if events & WRITE:
@@ -257,8 +261,9 @@ class Context:
     # The process.
 
     def interrupt(self):
-        """SIGINT to the worker and what it runs in its process group."""
-        self.signal(signal.SIGINT)
+        """SIGINT to the worker and what it runs in its process group, once the worker has been told that it comes."""
+        self._signal_when_told = signal.SIGINT
+        self.tell(pack(INTERRUPT))
 
     def signal(self, number):
         """To the process group; kept until the process is known."""

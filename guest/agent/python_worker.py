@@ -4,6 +4,7 @@ import fcntl
 import gc
 import os
 import random
+import select
 import signal
 import socket
 import struct
@@ -13,7 +14,7 @@ import threading
 
 from .spawn import base_environment
 from .system import trim_heap
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, WARM, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, INTERRUPT, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, WARM, pack
 
 # Out of the way of user code that counts on low numbers being its own.
 CONTROL_FD = 700
@@ -100,6 +101,24 @@ class Control:
             finally:
                 self.shielded = False
         self._late_interrupt()
+
+    def interrupted_before(self):
+        """Whether the turn was interrupted while its code lay unread: the signal of that has come to nothing."""
+        found = False
+        with self._lock:
+            self.shielded = True
+            try:
+                while select.select([self._socket], [], [], 0)[0]:
+                    message = self.receive()
+                    if message is None:
+                        os._exit(0)
+                    if message[0] == INTERRUPT:
+                        found = True
+                    elif message[0] == RESEED:
+                        reseed()
+            finally:
+                self.shielded = False
+        return found
 
     def _late_interrupt(self):
         if self.interrupted and threading.current_thread() is threading.main_thread():
@@ -219,12 +238,15 @@ class _Turn:
         try:
             try:
                 self._running = True
+                if self._control.interrupted_before():
+                    raise KeyboardInterrupt
                 status = self._shell.run_turn(code.decode("utf-8"))
             finally:
                 self._running = False
                 self._control.interrupted = False
         except KeyboardInterrupt:
-            status = "interrupted"  # it came between the code's end and here
+            self._running = False
+            status = "interrupted"  # it came before the code or between its end and here
         except BaseException as error:  # noqa: BLE001 - MemoryError while reporting, or an exception thrown by a signal handler
             status = "error"
             try:

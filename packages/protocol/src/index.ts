@@ -1,4 +1,5 @@
 export {
+  type ApprovalId,
   type DecisionId,
   type Id,
   type IdKind,
@@ -83,7 +84,16 @@ export {
 export { type CheckpointResource, type SessionResource } from './schemas/sessions.ts';
 export { type IssuedKey, type KeyResource, type Quotas, type TenantResource, tenantName } from './schemas/tenants.ts';
 export { type TurnResource } from './schemas/turns.ts';
-export { type AuthorityResource, type DecisionResource } from './schemas/authority.ts';
+export {
+  type AuthorityResource,
+  type DecisionChangesPage,
+  type DecisionExplanation,
+  type DecisionReplay,
+  type DecisionResource,
+  type PolicyCheck,
+  secretName,
+} from './schemas/authority.ts';
+export { type ApprovalDetail, type ApprovalResource, type ApprovalState, approvalStates } from './schemas/approvals.ts';
 export { type ParameterKind, parameterKinds } from './schemas/tools/parts.ts';
 export {
   type ArgumentPlace,

@@ -8,6 +8,7 @@ import type { AcceleratorFinding } from './doctor/check-accelerator.ts';
 import type { Doctor } from './doctor/doctor.ts';
 import type { Keeping } from './keep-sessions.ts';
 import { openQemuRuntime, openRuntimes } from './open-runtimes.ts';
+import type { OfflinePolicies } from './offline-policies.ts';
 import type { Authority } from './open-authority.ts';
 import type { Tenancy, TenancyOptions } from './open-tenancy.ts';
 import { planHost } from './plan-host.ts';
@@ -44,7 +45,19 @@ export type { Page, PageRequest } from './lib/page.ts';
 export type { Authority } from './open-authority.ts';
 export type { Reconciled, Tenancy } from './open-tenancy.ts';
 export type { Caller } from './tenants/caller.ts';
-export { checkpointResource, keyResource, sessionResource, tenantResource } from './api/rest/represent.ts';
+export {
+  approvalDetail,
+  approvalResource,
+  authorityResource,
+  changesPage,
+  checkpointResource,
+  decisionResource,
+  explanationResource,
+  keyResource,
+  sessionResource,
+  tenantResource,
+} from './api/rest/represent.ts';
+export type { NamedTool, OfflinePolicies, PolicyTestResult, PolicyTests } from './offline-policies.ts';
 export { destroySecret, writeSecret } from './lib/key-file.ts';
 export { readOwnerFile } from './lib/owner-file.ts';
 export { type ServerNearby, announceServer, findServerNearby } from './running-server.ts';
@@ -62,7 +75,7 @@ export type {
   TenantChange,
   Tenants,
 } from './tenants/tenancy.ts';
-export type { SessionFilter, SessionHost } from './sessions/stored-sessions.ts';
+export { type SessionFilter, type SessionHost, toSessionRow } from './sessions/stored-sessions.ts';
 export type { StoredTurn, TurnEventPage } from './sessions/stored-turns.ts';
 export type { RunningServer, ServeOptions } from './serve.ts';
 export type { KeptSnapshot } from './sessions/session-journal.ts';
@@ -123,6 +136,7 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
       ...(onTransition === undefined ? {} : { onTransition }),
     }),
   );
+  if (authority !== undefined) opening.defer(() => authority.approvals.stop());
   for (const record of keeping?.recovery.sessions ?? []) sessions.takeUp(record);
   const tenancy = keeping === undefined ? undefined : opening.use(await openTenants({ config, keeping, sessions }));
   const open = opening.move();
@@ -174,6 +188,12 @@ export async function importOpenapi(request: ImportRequest): Promise<ImportedToo
 export async function startServer(config: Config, options: ServeOptions): Promise<RunningServer> {
   const { serve } = await import('./serve.ts');
   return await serve(config, (opening) => openBulkhead(config, opening), options);
+}
+
+/** Policies that are checked and tried without a server. */
+export async function loadOfflinePolicies(): Promise<OfflinePolicies> {
+  const { offlinePolicies } = await import('./offline-policies.ts');
+  return offlinePolicies;
 }
 
 /** The guest images of this host. Every answer is plain data. */

@@ -24,5 +24,10 @@ export interface SessionTools {
   /** What the session was granted of what there is. A policy may still say no. Errors: `store_unavailable`. */
   catalogue(session: SessionRecord): Promise<readonly ToolDescription[]>;
   /** One call, decided and on record like any other of the session's. Never rejects. */
-  call(session: SessionRecord, guest: ResultGuest, call: SessionCall, options?: AnswerOptions): Promise<CallAnswer>;
+  call(
+    session: () => SessionRecord,
+    guest: ResultGuest,
+    call: SessionCall,
+    options?: AnswerOptions,
+  ): Promise<CallAnswer>;
 }

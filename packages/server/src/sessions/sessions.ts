@@ -43,7 +43,7 @@ import { openForkSource } from './fork-source.ts';
 import { type KeptSnapshot, type SessionJournal, type SnapshotKeeper, isRefusal } from './session-journal.ts';
 import { type SessionRecord, isFinal, localSubject } from './session-record.ts';
 import type { SessionGuest } from './session-guest.ts';
-import type { AnswerOptions, SessionCall, SessionTools } from './session-tools.ts';
+import type { AnswerOptions, ResultGuest, SessionCall, SessionTools } from './session-tools.ts';
 import type { LaunchRequest } from './launch.ts';
 import { RuntimeChoice, type RuntimeChoiceOptions } from './runtime-choice.ts';
 import { Session } from './session.ts';
@@ -398,8 +398,8 @@ export class Sessions implements AsyncDisposable {
   }
 
   /**
-   * A call of a tool with the session's authority, from outside of its machine; one that sleeps is woken, since a result may go into it. What the call
-   * itself ends with is the answer. Errors: `not_found`, `unsupported`, those of `Session.wake`.
+   * A call of a tool with the session's authority, from outside of its machine. One that sleeps is woken when a result has to be put into it.
+   * Whatever the call ends with is the answer. Errors: `not_found`, `unsupported`.
    */
   async callTool(
     tenant: TenantId,
@@ -409,8 +409,15 @@ export class Sessions implements AsyncDisposable {
   ): Promise<CallAnswer> {
     if (this.#tools === undefined) throw new BulkheadError('unsupported', 'There are no tools here.');
     const session = this.#find(tenant, id);
-    await session.wake(options);
-    return await this.#tools.call(session.record, session.guest, call, options);
+    const awake = async (): Promise<SessionGuest> => {
+      await session.wake(options);
+      return session.guest;
+    };
+    const guest: ResultGuest = {
+      mkdir: async (...all) => await (await awake()).mkdir(...all),
+      writeFile: async (...all) => await (await awake()).writeFile(...all),
+    };
+    return await this.#tools.call(() => session.record, guest, call, options);
   }
 
   /** Ends a session in any state; idempotent. Returns when nothing of its machine is left. Errors: `not_found`. */

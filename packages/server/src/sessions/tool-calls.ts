@@ -1,9 +1,19 @@
-// A call that a session makes to a tool, from its bytes to its answer, whether guest code makes it or somebody outside who has the session: what the session is, as the host knows it; the decision; its record; the tool;
-// the record's end. A session that may not and a tool that is not there get the same answer.
+// A call that a session makes to a tool, from its bytes to its answer, whether its code makes it or somebody outside who has the session: what the session is,
+// as the host knows it; the decision; its record; a person's answer where a policy asks for one, after which all of it is decided anew; the tool; the
+// record's end. A session that may not, a tool that is not there and a person who refused get the same answer.
 
-import { BulkheadError, type DecisionId, type ErrorJson, type TenantId, makeId } from '@bulkhead/protocol';
-import type { Decision, SessionFacts } from '../authority/decision-point.ts';
-import { decide } from '../authority/decision-point.ts';
+import { isDeepStrictEqual } from 'node:util';
+import {
+  type ApprovalId,
+  type ApprovalState,
+  BulkheadError,
+  type DecisionId,
+  type ErrorJson,
+  type TenantId,
+  makeId,
+} from '@bulkhead/protocol';
+import type { Arguments } from '../authority/arguments.ts';
+import { type Decision, type Refusal, type SessionFacts, decide, findRefusal } from '../authority/decision-point.ts';
 import { isGranted } from '../authority/grant.ts';
 import type { PolicyEngine } from '../authority/policy-engine.ts';
 import type { PolicySet } from '../authority/policy-set.ts';
@@ -21,6 +31,8 @@ export interface TenantTools {
   readonly tenantName: string;
   readonly tools: ReadonlyMap<string, Tool>;
   readonly policies: PolicySet;
+  /** None unless said. */
+  readonly disabledSubjects?: ReadonlySet<string>;
 }
 
 export interface ToolSource {
@@ -28,21 +40,28 @@ export interface ToolSource {
   of(tenant: TenantId): Promise<TenantTools>;
 }
 
-/** Why a call that no policy was asked about was refused. */
-export type Refusal = 'unknown' | 'grant';
-
 export interface DecisionLog {
-  /** Durable when it resolves. Nothing is done before. Errors: `store_unavailable`. */
-  begin(session: SessionRecord, decision: Decision): Promise<void>;
+  /** Durable when it resolves. Nothing is done before. `approval`: what it waits for, or is carried out by. Errors: `store_unavailable`. */
+  begin(session: SessionRecord, decision: Decision, approval?: ApprovalId): Promise<void>;
   refuse(session: SessionRecord, id: DecisionId, action: string, reason: Refusal): Promise<void>;
   /** What came of a call that was allowed; null when all went well. */
   end(session: SessionRecord, id: DecisionId, error: ErrorJson | null): Promise<void>;
+}
+
+/** Where persons are asked. */
+export interface ApprovalDesk {
+  /** False when too many wait already. Errors: `store_unavailable`. */
+  ask(id: ApprovalId, session: SessionRecord, decision: Decision, checked: Arguments): Promise<boolean>;
+  /** Resolves when it is answered, or too late. Aborting cancels it. */
+  answerOf(tenant: TenantId, id: ApprovalId, signal: AbortSignal): Promise<ApprovalState>;
 }
 
 export interface ToolCallsOptions {
   readonly engine: PolicyEngine;
   readonly source: ToolSource;
   readonly log: DecisionLog;
+  /** Without it, a call that a person has to approve is refused. */
+  readonly approvals?: ApprovalDesk;
   readonly clock: Clock;
   /** Where this host is, as policies know it. */
   readonly region: string;
@@ -62,7 +81,7 @@ export class ToolCalls implements SessionTools {
   attach(session: () => SessionRecord, guest: Guest): void {
     if (session().grant.operations.length === 0) return;
     try {
-      const calls = guest.serveCalls((call) => this.call(session(), guest, call));
+      const calls = guest.serveCalls((call) => this.call(session, guest, call));
       this.catalogue(session()).then(
         (tools) => calls.announce({ tools }),
         () => undefined,
@@ -84,41 +103,85 @@ export class ToolCalls implements SessionTools {
   }
 
   async call(
-    session: SessionRecord,
+    session: () => SessionRecord,
     guest: ResultGuest,
     call: SessionCall,
     options: AnswerOptions = {},
   ): Promise<CallAnswer> {
     try {
-      if (isFinal(session)) throw new BulkheadError('session_ended', 'The session has ended.');
       return await this.#carryOut(session, call, (decision, result) => deliver(guest, decision, result, options));
     } catch (error) {
       return { ok: false, error: errorJson(error) };
     }
   }
 
-  async #carryOut(
-    session: SessionRecord,
-    call: SessionCall,
-    deliverTo: (decision: Decision, result: ToolResult) => Promise<CallAnswer>,
-  ): Promise<CallAnswer> {
-    const { engine, source, log } = this.#options;
-    const { tools, policies, tenantName } = await source.of(session.tenant);
+  async #carryOut(session: () => SessionRecord, call: SessionCall, deliverTo: Deliver): Promise<CallAnswer> {
+    const first = await this.#decide(session(), call);
+    if (first.decision.outcome !== 'ask') return await this.#perform(session(), call, first, deliverTo);
+    const approval = await this.#approve(session(), call, first);
+    // What was taken back while the call waited counts. What was approved are these arguments, on this resource, and nothing else.
+    const again = await this.#decide(session(), call);
+    const isWhatWasApproved = isDeepStrictEqual(boundOf(again), boundOf(first));
+    return await this.#perform(session(), call, again, deliverTo, isWhatWasApproved ? approval : undefined);
+  }
+
+  /** As things are now. Errors: `tool_denied` where no policy is asked, those of arguments. */
+  async #decide(session: SessionRecord, call: SessionCall): Promise<Decided> {
+    if (isFinal(session)) throw new BulkheadError('session_ended', 'The session has ended.');
+    const { engine, source } = this.#options;
+    const { tools, policies, tenantName, disabledSubjects } = await source.of(session.tenant);
     const tool = tools.get(call.tool);
     const description = tool?.description.operations[call.operation];
-    const granted = isGranted(session.grant, call.tool, call.operation);
-    if (tool === undefined || description === undefined || !granted) {
-      return await this.#refuse(session, call, granted ? 'unknown' : 'grant');
+    const facts = this.#facts(session, tenantName, disabledSubjects);
+    const refusal = findRefusal(facts, call.tool, call.operation);
+    if (tool === undefined || description === undefined || refusal !== undefined) {
+      return await this.#refuse(session, call, refusal ?? 'unknown');
     }
-    const { decision, checked } = decide(engine, policies, this.#facts(session, tenantName), {
+    const { decision, checked } = decide(engine, policies, facts, {
       tool: call.tool,
       operation: call.operation,
       description,
       argumentBytes: call.argumentBytes,
       resourceOf: (parsed) => tool.resourceOf(call.operation, parsed),
     });
-    await log.begin(session, decision);
-    if (decision.outcome !== 'allow') throw denied(decision.id);
+    return { decision, checked, tool };
+  }
+
+  /** The approval, when a person has given it. Errors: `tool_denied`, whatever came instead; `limit_exceeded`; `cancelled`. */
+  async #approve(session: SessionRecord, call: SessionCall, { decision, checked }: Decided): Promise<ApprovalId> {
+    const { log, approvals } = this.#options;
+    if (approvals === undefined) {
+      await log.begin(session, decision);
+      throw denied(decision.id);
+    }
+    const { tenant } = session;
+    const approval = makeId('approval');
+    // Whoever is asked finds the decision that asks.
+    await log.begin(session, decision, approval);
+    if (!(await approvals.ask(approval, session, decision, checked))) {
+      const error = new BulkheadError('limit_exceeded', 'Too many calls wait for a person already.', {
+        details: { decision: decision.id },
+      });
+      await log.end(session, decision.id, error.toJSON());
+      throw error;
+    }
+    const state = await approvals.answerOf(tenant, approval, call.signal);
+    if (state === 'approved') return approval;
+    if (state === 'cancelled') throw new BulkheadError('cancelled', 'The call is not waited for any more.');
+    throw denied(decision.id);
+  }
+
+  async #perform(
+    session: SessionRecord,
+    call: SessionCall,
+    { decision, checked, tool }: Decided,
+    deliverTo: Deliver,
+    approval?: ApprovalId,
+  ): Promise<CallAnswer> {
+    const { log } = this.#options;
+    await log.begin(session, decision, approval);
+    const allowed = decision.outcome === 'allow' || (decision.outcome === 'ask' && approval !== undefined);
+    if (!allowed) throw denied(decision.id);
     const { tenant, id, subject } = session;
     try {
       const context = { tenant, session: id, subject, signal: call.signal };
@@ -139,13 +202,27 @@ export class ToolCalls implements SessionTools {
     throw denied(id);
   }
 
-  #facts(session: SessionRecord, tenantName: string): SessionFacts {
+  #facts(session: SessionRecord, tenantName: string, disabledSubjects: ReadonlySet<string> = new Set()): SessionFacts {
     const { id, tenant, subject, labels, tier, runtime, turnCount, parent, grant } = session;
     const { clock, region } = this.#options;
     const ageSeconds = Math.max(0, Math.floor((clock.unixMs() - session.createdAtUnixMs) / 1000));
     const known = { id, tenant, tenantName, subject, labels, tier, runtime, turnCount, grant, region, ageSeconds };
-    return { ...known, isFork: parent !== null };
+    return { ...known, isFork: parent !== null, subjectDisabled: disabledSubjects.has(subject) };
   }
+}
+
+/** What is decided, what about, and what would carry it out. */
+interface Decided {
+  readonly decision: Decision;
+  readonly checked: Arguments;
+  readonly tool: Tool;
+}
+
+type Deliver = (decision: Decision, result: ToolResult) => Promise<CallAnswer>;
+
+/** What an approval is of. */
+function boundOf({ decision: { action, resource, argumentsDigest } }: Decided): object {
+  return { action, resource, argumentsDigest };
 }
 
 function denied(decision: DecisionId): BulkheadError {

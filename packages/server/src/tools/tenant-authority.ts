@@ -26,6 +26,7 @@ interface Opened {
   readonly tenantName: string;
   readonly tools: ReadonlyMap<string, Tool>;
   readonly policies: PolicySet;
+  readonly disabledSubjects: ReadonlySet<string>;
 }
 
 export interface ToolFacts {
@@ -38,6 +39,7 @@ export interface AuthorityFacts {
   readonly policies: string;
   readonly tools: readonly ToolFacts[];
   readonly secrets: readonly { readonly name: string; readonly changedAtUnixMs: number }[];
+  readonly disabledSubjects: readonly string[];
 }
 
 export class TenantAuthority implements AsyncDisposable {
@@ -77,6 +79,7 @@ export class TenantAuthority implements AsyncDisposable {
       tenantName: rows.tenantName,
       tools,
       policies: readPolicySet(rows.policies, schema),
+      disabledSubjects: new Set(rows.disabledSubjects),
     };
   }
 
@@ -97,10 +100,7 @@ export class TenantAuthority implements AsyncDisposable {
 
   /** Errors: `not_found`. */
   async facts(tenant: TenantId): Promise<AuthorityFacts> {
-    const rows = await this.#options.store.read(tenant);
-    const { version, policies, secrets } = rows;
-    const named = secrets.map(({ name, changedAtUnixMs }) => ({ name, changedAtUnixMs }));
-    return { version, policies, tools: readTools(rows), secrets: named };
+    return this.#told(await this.#options.store.read(tenant));
   }
 
   /**
@@ -159,6 +159,30 @@ export class TenantAuthority implements AsyncDisposable {
     );
   }
 
+  /** From the next call of a tool on, in each of its sessions; its keys and tokens, within two seconds. Errors: `not_found`, `precondition_failed`. */
+  async setSubjectDisabled(
+    tenant: TenantId,
+    name: string,
+    disabled: boolean,
+    version?: number,
+  ): Promise<AuthorityFacts> {
+    return this.#told(
+      await this.#options.store.change(tenant, version, { subject: { name, disabled } }, ({ disabledSubjects }) => {
+        if (disabledSubjects.length > limits.disabledSubjectsMaxCount) {
+          throw new BulkheadError(
+            'limit_exceeded',
+            `A tenant has at most ${limits.disabledSubjectsMaxCount} disabled subjects.`,
+          );
+        }
+      }),
+    );
+  }
+
+  /** As they would be if they were set. Errors: `invalid_request` with every problem, `not_found`. */
+  async readPolicies(tenant: TenantId, policies: string): Promise<PolicySet> {
+    return readPolicySet(policies, schemaOf(await this.#options.store.read(tenant)));
+  }
+
   /** What is wrong with policies, without setting them. Errors: `not_found`. */
   async checkPolicies(tenant: TenantId, policies: string): Promise<PolicySetCheck> {
     return checkPolicies(policies, schemaOf(await this.#options.store.read(tenant)));
@@ -166,7 +190,8 @@ export class TenantAuthority implements AsyncDisposable {
 
   #told(rows: AuthorityRows): AuthorityFacts {
     const secrets = rows.secrets.map(({ name, changedAtUnixMs }: SecretRow) => ({ name, changedAtUnixMs }));
-    return { version: rows.version, policies: rows.policies, tools: readTools(rows), secrets };
+    const { version, policies, disabledSubjects } = rows;
+    return { version, policies, tools: readTools(rows), secrets, disabledSubjects };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,10 +2,11 @@
 // its kind is opened.
 
 import type { ToolSettings } from '@bulkhead/protocol';
-import type { ToolDescription } from '../authority/tool-description.ts';
-import { describeHttpTool } from './http/http-operations.ts';
-import { describeMcpTool } from './mcp/describe-mcp-tool.ts';
-import { describeSqlTool } from './sql/sql-tool.ts';
+import type { Arguments } from '../authority/arguments.ts';
+import type { Resource, ToolDescription } from '../authority/tool-description.ts';
+import { describeHttpTool, resourceOfHttpCall } from './http/http-operations.ts';
+import { describeMcpTool, resourceOfMcpCall } from './mcp/describe-mcp-tool.ts';
+import { describeSqlTool, resourceOfSqlCall } from './sql/sql-tool.ts';
 import type { Tool, ToolSurroundings } from './tool.ts';
 
 export function describeTool(name: string, settings: ToolSettings): ToolDescription {
@@ -18,6 +19,25 @@ export function describeTool(name: string, settings: ToolSettings): ToolDescript
       return describeMcpTool(name, settings);
     default:
       return noSuchKind(settings);
+  }
+}
+
+/** What a call works on, as far as settings and arguments say it; undefined where only the tool itself knows. */
+export function resourceOfCall(
+  name: string,
+  settings: ToolSettings,
+  operation: string,
+  _checked: Arguments,
+): Resource | undefined {
+  switch (settings.kind) {
+    case 'sql':
+      return resourceOfSqlCall({ name, ...settings }, operation);
+    case 'http':
+      return resourceOfHttpCall(settings, operation);
+    case 'mcp':
+      return resourceOfMcpCall(settings);
+    default:
+      return undefined;
   }
 }
 

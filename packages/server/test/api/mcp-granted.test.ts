@@ -202,10 +202,14 @@ test('what is large or binary lies in the session; what the service refuses is t
     failed,
     /^error tool_failed: The service answered 500\.\n--- begin program output: market\.price refused/,
   );
-  // One that sleeps is woken.
+  // One that sleeps is woken for what has to be put into it.
   answer = (_, response) => answerJson(response, { price: 1 });
   await call(client, 'suspend_session', { session });
   assert.deepEqual(told(await call(client, 'market-price', { symbol: 'DAX' }), 'value'), { price: 1 });
+  assert.equal(told(await call(client, 'get_session', { session }), 'state'), 'suspended');
+  answer = (_, response) => response.writeHead(200, { 'content-type': 'image/png', 'content-length': 4 }).end(png);
+  await call(client, 'market-price', { symbol: 'DAX' });
+  assert.equal(told(await call(client, 'get_session', { session }), 'state'), 'ready');
   await call(client, 'terminate_session', { session });
   assert.match(textOf(await call(client, 'market-price', { symbol: 'DAX' })), /^error session_ended/);
 });

@@ -111,7 +111,16 @@ export function clientTransport(url: URL, key: string): Parameters<Client['conne
 /** Nothing of MCP asks for these. */
 function notNeeded(): Pick<
   Service,
-  'tenants' | 'keys' | 'idempotency' | 'runtimes' | 'templates' | 'ports' | 'attachments' | 'authority' | 'decisions'
+  | 'tenants'
+  | 'keys'
+  | 'idempotency'
+  | 'runtimes'
+  | 'templates'
+  | 'ports'
+  | 'attachments'
+  | 'authority'
+  | 'decisions'
+  | 'approvals'
 > {
   const never = (): never => {
     throw new Error('not needed');

@@ -165,6 +165,20 @@ test('calls are decided by what is set up now, are on record, and can be asked a
   );
   const [newest] = items;
   assert.ok(newest);
+  const whole = await decisions.compare(tenant, { session: id }, {});
+  assert.deepEqual([whole.compared, whole.notAsked, whole.unreadable, whole.changes], [5, 1, 0, []]);
+  await kept.database.transaction(tenant, (transaction) =>
+    transaction
+      .updateTable('decisions')
+      .set({ outcome: 'deny', reason: 'no_policy' })
+      .where('id', '=', newest.id)
+      .execute(),
+  );
+  const [altered, ...others] = (await decisions.compare(tenant, { session: id }, {})).changes;
+  assert.deepEqual(
+    [altered?.decision.id, altered?.decision.outcome, altered?.after.outcome, others],
+    [newest.id, 'deny', 'allow', []],
+  );
   const asked = await decisions.request(newest);
   assert.deepEqual(asked?.context, { sql: 'SELECT 1' });
   const other = await newTenant('hooli');

@@ -31,6 +31,12 @@ export function endpointOf(origin: URL, { method, path }: HttpOperation): Resour
   return { type: 'Endpoint', id: `${method} ${origin.origin}${path}`, within: [{ type: 'Host', id: origin.host }] };
 }
 
+/** Undefined for an operation that is not there. */
+export function resourceOfHttpCall({ origin, operations }: HttpSettings, operation: string): Resource | undefined {
+  const found = operations[operation];
+  return found === undefined ? undefined : endpointOf(new URL(origin), found);
+}
+
 /** What can be written in each place and be read there in one way only. */
 const kindsOfPlaces: Readonly<Record<ArgumentPlace, readonly ParameterKind[]>> = {
   path: ['name', 'integer'],

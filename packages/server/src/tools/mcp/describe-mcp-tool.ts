@@ -1,5 +1,5 @@
 import type { McpSettings, PinnedTool } from '@bulkhead/protocol';
-import type { OperationDescription, ToolDescription } from '../../authority/tool-description.ts';
+import type { OperationDescription, Resource, ToolDescription } from '../../authority/tool-description.ts';
 
 /** What was approved, whatever the server says today. */
 export function describeMcpTool(name: string, { description, tools = {} }: McpSettings): ToolDescription {
@@ -8,6 +8,12 @@ export function describeMcpTool(name: string, { description, tools = {} }: McpSe
     { description: tool.description, parameters: parametersOf(tool), resource: 'Server' },
   ]);
   return { name, description, operations: Object.fromEntries(operations) };
+}
+
+/** The server, by its address without a query. */
+export function resourceOfMcpCall({ url }: McpSettings): Resource {
+  const { origin, pathname } = new URL(url);
+  return { type: 'Server', id: `${origin}${pathname}`, within: [] };
 }
 
 function parametersOf({ parameters }: PinnedTool): OperationDescription['parameters'] {

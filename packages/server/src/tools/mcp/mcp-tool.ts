@@ -9,7 +9,7 @@ import type { Resolve } from '../../lib/network-addresses.ts';
 import { type OpenCredential, openCredential } from '../credential.ts';
 import { inTime } from '../remote-errors.ts';
 import type { Tool, ToolContext, ToolResult, ToolSurroundings } from '../tool.ts';
-import { describeMcpTool } from './describe-mcp-tool.ts';
+import { describeMcpTool, resourceOfMcpCall } from './describe-mcp-tool.ts';
 import { mcpBounds } from './mcp-bounds.ts';
 import { McpConnection, refusalOf } from './mcp-connection.ts';
 import { readResult } from './mcp-result.ts';
@@ -40,8 +40,7 @@ export class McpTool implements Tool {
   }
 
   resourceOf(): Resource {
-    const { origin, pathname } = new URL(this.#options.settings.url);
-    return { type: 'Server', id: `${origin}${pathname}`, within: [] };
+    return resourceOfMcpCall(this.#options.settings);
   }
 
   async call(operation: string, checked: Arguments, { session, signal }: ToolContext): Promise<ToolResult> {
