@@ -12,6 +12,8 @@ import { type Language, type SessionId, type TenantId, makeId, toolSettingsSchem
 import { type Bulkhead, Sessions, loadConfig, openBulkhead, systemClock } from '@bulkhead/server';
 import { PolicyEngine } from '../../packages/server/src/authority/policy-engine.ts';
 import { SessionEgress } from '../../packages/server/src/sessions/session-egress.ts';
+import { attachAll } from '../../packages/server/src/sessions/session-tools.ts';
+import { ToolCalls } from '../../packages/server/src/sessions/tool-calls.ts';
 import { unbounded } from '../../packages/server/src/store/tenant-row.ts';
 import {
   type Certificate,
@@ -109,12 +111,13 @@ await onEveryRuntime((runtime) => {
     await bulkhead.runtime.prepare('small', { onProgress: (message) => console.error(message) });
     const { keeping, authority } = bulkhead;
     assert.ok(keeping !== undefined && authority !== undefined);
-    const options = { engine: new PolicyEngine(), source: authority.tenants, log: authority.decisions };
+    const decided = { engine: new PolicyEngine(), source: authority.tenants, log: authority.decisions };
+    const options = { ...decided, clock: systemClock, region: 'here' };
     sessions = new Sessions({
       runtimes: bulkhead.runtimes,
       journal: keeping.journal,
       keeper: keeping.snapshots,
-      tools: new SessionEgress({ ...options, clock: systemClock, region: 'here', resolver }),
+      tools: attachAll(new ToolCalls(options), new SessionEgress({ ...options, resolver })),
     });
     tenant = makeId('tenant');
     const row = { id: tenant, name: 'acme', quotas: unbounded, minimumTier: null, retentionDays: 30 };

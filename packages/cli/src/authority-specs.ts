@@ -59,14 +59,34 @@ A case may have a session of its own (subject, labels, region, tier, runtime, ag
   },
   {
     name: 'tool',
-    usage: 'tool list | set NAME FILE | remove NAME [OPTION]...',
+    usage: 'tool list | set NAME FILE | remove NAME | import-openapi FILE [OPTION]...',
     summary: 'the tools of a tenant: what its sessions can be granted',
     description: `A tool runs on the host of the server, so setting one up needs the scope installation:admin. It is opened first: one that does not work is
-not kept. FILE has its settings in JSON; passwords in it are names of secrets (\`bulkhead secret\`).`,
-    options: { tenant, server, json, help },
+not kept. FILE has its settings in JSON; passwords in it are names of secrets (\`bulkhead secret\`).
+  import-openapi reads an OpenAPI 3 document, in JSON or YAML, and prints the settings of a tool that offers its operations. Nothing is
+  fetched and nothing is set up. An operation that is not certain to be written as the service reads it is left out, with the
+  reason, and is an error when it was asked for.`,
+    options: {
+      tenant,
+      operations: {
+        type: 'string',
+        value: 'NAMES',
+        help: 'import-openapi: only these, with commas between: the operationId, or "GET /path"; all of them unless said',
+      },
+      origin: {
+        type: 'string',
+        value: 'URL',
+        help: 'import-openapi: where the service is, whatever the document says',
+      },
+      secret: { type: 'string', value: 'NAME', help: 'import-openapi: the secret that the service is called with' },
+      server,
+      json,
+      help,
+    },
     examples: [
       ['bulkhead tool set positions positions.json --tenant ID', 'opened, then kept'],
       ['bulkhead tool list --json', 'with their settings; for `policy --tools`'],
+      ['bulkhead tool import-openapi market.yaml --operations getPrice > market.json', 'for `tool set`'],
     ],
   },
   {

@@ -103,5 +103,14 @@ export {
   hostNameMaxLength,
   hostNamePattern,
 } from './schemas/tools/egress.ts';
+export {
+  type ArgumentPlace,
+  type HttpOperation,
+  type HttpParameter,
+  type HttpSettings,
+  httpSettings,
+} from './schemas/tools/http.ts';
+export { type McpSettings, type PinnedTool, mcpSettings } from './schemas/tools/mcp.ts';
+export { type HttpCredential } from './schemas/tools/remote.ts';
 export { type SqlSettings } from './schemas/tools/sql.ts';
 export { type ToolSettings, toolSettingsSchema } from './schemas/tools/settings.ts';

@@ -1,6 +1,7 @@
 // The package's entry, and the one place where everything is put together: which runtime, on which host, with which images.
 // What is heavy or not needed by every command is loaded when it is asked for.
 
+import type { ImportRequest, ImportedTool } from './tools/http/import-openapi.ts';
 import type { TenantId, Tier } from '@bulkhead/protocol';
 import type { Config } from './config/config.ts';
 import type { AcceleratorFinding } from './doctor/check-accelerator.ts';
@@ -175,6 +176,12 @@ async function openTenants(options: TenancyOptions): Promise<Tenancy> {
 export async function serveMcp(bulkhead: Bulkhead, options: ServeMcpOptions): Promise<void> {
   const { serveMcp: serve } = await import('./serve-mcp.ts');
   await serve(bulkhead, options);
+}
+
+/** Settings of an HTTP tool from an OpenAPI document. Errors: `invalid_request`. */
+export async function importOpenapi(request: ImportRequest): Promise<ImportedTool> {
+  const { importOpenapi: read } = await import('./tools/http/import-openapi.ts');
+  return await read(request);
 }
 
 /** `bulkhead serve`. Errors: `config_invalid` when it cannot listen where it is configured to, and those of `openBulkhead`. */

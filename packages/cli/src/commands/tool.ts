@@ -1,4 +1,5 @@
-import type { AuthorityResource } from '@bulkhead/protocol';
+import { resolve } from 'node:path';
+import { type AuthorityResource, BulkheadError } from '@bulkhead/protocol';
 import type { CommandContext, CommandInput } from '../command.ts';
 import { ownTenant } from '../own-tenant.ts';
 import { readJsonFile } from '../read-text-file.ts';
@@ -35,8 +36,42 @@ const verbs: Readonly<Record<string, Verb>> = {
   },
 };
 
+const importVerb = 'import-openapi';
+
 export async function tool(context: CommandContext, input: CommandInput): Promise<number> {
-  return await runVerb({ name: 'tool', verbs }, context, input);
+  if (input.positionals[0] === importVerb) return await importOpenapi(context, input);
+  return await runVerb({ name: 'tool', verbs, others: [importVerb] }, context, input);
+}
+
+/** Needs no server: what it prints is for `set`. */
+async function importOpenapi({ stdout, stderr, workingDir }: CommandContext, input: CommandInput): Promise<number> {
+  const [, path, ...more] = input.positionals;
+  if (path === undefined || more.length > 0) {
+    throw new BulkheadError('invalid_request', `\`bulkhead tool ${importVerb}\` takes one file.`, {
+      hint: '`bulkhead tool --help` shows all of it.',
+    });
+  }
+  const operations = input
+    .text('operations')
+    ?.split(',')
+    .map((name) => name.trim());
+  const [origin, secret] = [input.text('origin'), input.text('secret')];
+  const { importOpenapi: read } = await import('@bulkhead/server');
+  const { settings, refused } = await read({
+    path: resolve(workingDir, path),
+    ...(operations === undefined ? {} : { operations }),
+    ...(origin === undefined ? {} : { origin }),
+    ...(secret === undefined ? {} : { secret }),
+  });
+  const [first] = refused;
+  if (operations !== undefined && first !== undefined) {
+    throw new BulkheadError('invalid_request', `${first.operation} cannot be taken: ${first.reason}.`, {
+      details: { refused },
+    });
+  }
+  for (const { operation, reason } of refused) await stderr.write(`left out: ${operation}: ${reason}\n`);
+  await stdout.write(`${JSON.stringify(settings, null, 2)}\n`);
+  return 0;
 }
 
 function lines(answer: unknown): unknown {

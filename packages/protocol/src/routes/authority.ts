@@ -117,7 +117,7 @@ export const authorityRoutes = {
     status: 200,
     answer: authoritySchema,
     versioned: true,
-    errors: ['not_found', 'precondition_failed', 'state_conflict', 'key_unavailable', 'tool_failed'],
+    errors: ['not_found', 'precondition_failed', 'state_conflict', 'limit_exceeded', 'key_unavailable', 'tool_failed'],
   },
   deleteTool: {
     method: 'DELETE',

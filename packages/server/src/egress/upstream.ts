@@ -4,7 +4,7 @@
 import { type Socket, connect } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Clock } from '../lib/clock.ts';
-import type { AddressRule } from './addresses.ts';
+import type { AddressRule } from '../lib/address-rule.ts';
 import { egressError } from './egress-error.ts';
 import { egressLimits } from './egress-limits.ts';
 import type { Authority } from './host-name.ts';

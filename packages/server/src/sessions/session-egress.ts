@@ -5,7 +5,7 @@ import { BulkheadError, type DecisionId, type EgressSettings, type ErrorJson, ma
 import { type Decision, decide } from '../authority/decision-point.ts';
 import { isGranted, noGrant } from '../authority/grant.ts';
 import { actionName } from '../authority/tool-description.ts';
-import { AddressRule } from '../egress/addresses.ts';
+import { AddressRule } from '../lib/address-rule.ts';
 import { EgressProxy } from '../egress/egress-proxy.ts';
 import type { EgressPermit, EgressTarget } from '../egress/gate.ts';
 import { isCovered } from '../egress/host-name.ts';
@@ -17,7 +17,7 @@ import { type ConnectionUse, EgressUse, type Transferred } from './egress-use.ts
 import { errorJson } from './machine-error.ts';
 import { sessionFacts } from './session-facts.ts';
 import { type SessionRecord, isFinal } from './session-record.ts';
-import type { SessionTools } from './session-tools.ts';
+import type { Attachable } from './session-tools.ts';
 import { type DecisionLog, type TenantTools, type ToolCallsOptions, denied } from './tool-calls.ts';
 
 export interface EgressLog extends DecisionLog {
@@ -42,7 +42,7 @@ const noAction = '(egress)';
 const defaultPorts = { https: 443, http: 80 } as const;
 const defaultMethods: readonly string[] = ['GET', 'HEAD'];
 
-export class SessionEgress implements SessionTools {
+export class SessionEgress implements Attachable {
   readonly #options: SessionEgressOptions;
   readonly #use: EgressUse;
 

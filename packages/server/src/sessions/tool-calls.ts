@@ -1,6 +1,6 @@
-// A call that guest code makes to a tool, from its bytes to its answer: what the session is, as the host knows it; the decision; its record; a person's
-// answer where a policy asks for one, after which all of it is decided anew; the tool; the record's end. A session that may not, a tool that is not there
-// and a person who refused get the same answer.
+// A call that a session makes to a tool, from its bytes to its answer, whether its code makes it or somebody outside who has the session: what the session is,
+// as the host knows it; the decision; its record; a person's answer where a policy asks for one, after which all of it is decided anew; the tool; the
+// record's end. A session that may not, a tool that is not there and a person who refused get the same answer.
 
 import { isDeepStrictEqual } from 'node:util';
 import {
@@ -18,14 +18,14 @@ import { isGranted } from '../authority/grant.ts';
 import type { PolicyEngine } from '../authority/policy-engine.ts';
 import type { PolicySet } from '../authority/policy-set.ts';
 import type { ToolDescription } from '../authority/tool-description.ts';
-import type { CallAnswer, GuestCall } from '../guest/guest-calls.ts';
+import type { CallAnswer } from '../guest/guest-calls.ts';
 import type { Guest } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Tool, ToolResult } from '../tools/tool.ts';
 import { errorJson } from './machine-error.ts';
 import { sessionFacts } from './session-facts.ts';
 import { type SessionRecord, isFinal } from './session-record.ts';
-import type { SessionTools } from './session-tools.ts';
+import type { AnswerOptions, ResultGuest, SessionCall, SessionTools } from './session-tools.ts';
 
 /** What a tenant has set up, in one version. */
 export interface TenantTools {
@@ -82,8 +82,8 @@ export class ToolCalls implements SessionTools {
   attach(session: () => SessionRecord, guest: Guest): void {
     if (session().grant.operations.length === 0) return;
     try {
-      const calls = guest.serveCalls((call) => this.#answer(session, guest, call));
-      this.#catalogue(session()).then(
+      const calls = guest.serveCalls((call) => this.call(session, guest, call));
+      this.catalogue(session()).then(
         (tools) => calls.announce({ tools }),
         () => undefined,
       );
@@ -93,8 +93,7 @@ export class ToolCalls implements SessionTools {
     }
   }
 
-  /** What the session was granted of what there is. A policy may still say no. */
-  async #catalogue({ tenant, grant }: SessionRecord): Promise<readonly ToolDescription[]> {
+  async catalogue({ tenant, grant }: SessionRecord): Promise<readonly ToolDescription[]> {
     const { tools } = await this.#options.source.of(tenant);
     return callable(tools).flatMap(({ description }) => {
       const operations = Object.entries(description.operations).filter(([name]) =>
@@ -104,26 +103,31 @@ export class ToolCalls implements SessionTools {
     });
   }
 
-  async #answer(session: () => SessionRecord, guest: Guest, call: GuestCall): Promise<CallAnswer> {
+  async call(
+    session: () => SessionRecord,
+    guest: ResultGuest,
+    call: SessionCall,
+    options: AnswerOptions = {},
+  ): Promise<CallAnswer> {
     try {
-      return await this.#carryOut(session, guest, call);
+      return await this.#carryOut(session, call, (decision, result) => deliver(guest, decision, result, options));
     } catch (error) {
       return { ok: false, error: errorJson(error) };
     }
   }
 
-  async #carryOut(session: () => SessionRecord, guest: Guest, call: GuestCall): Promise<CallAnswer> {
+  async #carryOut(session: () => SessionRecord, call: SessionCall, deliverTo: Deliver): Promise<CallAnswer> {
     const first = await this.#decide(session(), call);
-    if (first.decision.outcome !== 'ask') return await this.#perform(session(), guest, call, first);
+    if (first.decision.outcome !== 'ask') return await this.#perform(session(), call, first, deliverTo);
     const approval = await this.#approve(session(), call, first);
     // What was taken back while the call waited counts. What was approved are these arguments, on this resource, and nothing else.
     const again = await this.#decide(session(), call);
     const isWhatWasApproved = isDeepStrictEqual(boundOf(again), boundOf(first));
-    return await this.#perform(session(), guest, call, again, isWhatWasApproved ? approval : undefined);
+    return await this.#perform(session(), call, again, deliverTo, isWhatWasApproved ? approval : undefined);
   }
 
   /** As things are now. Errors: `tool_denied` where no policy is asked, those of arguments. */
-  async #decide(session: SessionRecord, call: GuestCall): Promise<Decided> {
+  async #decide(session: SessionRecord, call: SessionCall): Promise<Decided> {
     if (isFinal(session)) throw new BulkheadError('session_ended', 'The session has ended.');
     const { engine, source } = this.#options;
     const known = await source.of(session.tenant);
@@ -145,7 +149,7 @@ export class ToolCalls implements SessionTools {
   }
 
   /** The approval, when a person has given it. Errors: `tool_denied`, whatever came instead; `limit_exceeded`; `cancelled`. */
-  async #approve(session: SessionRecord, call: GuestCall, { decision, checked }: Decided): Promise<ApprovalId> {
+  async #approve(session: SessionRecord, call: SessionCall, { decision, checked }: Decided): Promise<ApprovalId> {
     const { log, approvals } = this.#options;
     if (approvals === undefined) {
       await log.begin(session, decision);
@@ -170,9 +174,9 @@ export class ToolCalls implements SessionTools {
 
   async #perform(
     session: SessionRecord,
-    guest: Guest,
-    call: GuestCall,
+    call: SessionCall,
     { decision, checked, tool }: Decided,
+    deliverTo: Deliver,
     approval?: ApprovalId,
   ): Promise<CallAnswer> {
     const { log } = this.#options;
@@ -182,7 +186,7 @@ export class ToolCalls implements SessionTools {
     const { tenant, id, subject } = session;
     try {
       const context = { tenant, session: id, subject, signal: call.signal };
-      const answer = await deliver(guest, decision, await tool.call(call.operation, checked, context));
+      const answer = await deliverTo(decision, await tool.call(call.operation, checked, context));
       await log.end(session, decision.id, null);
       return answer;
     } catch (error) {
@@ -191,7 +195,7 @@ export class ToolCalls implements SessionTools {
     }
   }
 
-  async #refuse(session: SessionRecord, { tool, operation }: GuestCall, reason: Refusal): Promise<never> {
+  async #refuse(session: SessionRecord, { tool, operation }: SessionCall, reason: Refusal): Promise<never> {
     const id = makeId('decision');
     // Names that no tool can have are not written down: they are the guest's own words.
     const named = namePattern.test(tool) && namePattern.test(operation);
@@ -206,6 +210,8 @@ interface Decided {
   readonly checked: Arguments;
   readonly tool: Tool;
 }
+
+type Deliver = (decision: Decision, result: ToolResult) => Promise<CallAnswer>;
 
 /** What an approval is of. */
 function boundOf({ decision: { action, resource, argumentsDigest } }: Decided): object {
@@ -225,11 +231,31 @@ export function denied(decision: DecisionId): BulkheadError {
 }
 
 /** A result that is no JSON becomes a file in the guest, named by its decision: nothing of a guest is in its name. */
-async function deliver(guest: Guest, { id }: Decision, result: ToolResult): Promise<CallAnswer> {
-  if (result.kind === 'value') return { ok: true, value: result.value };
-  const { bytes, sizeBytes, contentType } = result;
+async function deliver(
+  guest: ResultGuest,
+  { id }: Decision,
+  result: ToolResult,
+  { valueMaxBytes }: AnswerOptions,
+): Promise<CallAnswer> {
+  const large = result.kind === 'value' ? asBytes(result.value, valueMaxBytes) : result;
+  if (large === undefined) return { ok: true, value: result.kind === 'value' ? result.value : null };
+  const { bytes, sizeBytes, contentType } = large;
   const file = `${resultFolder}/${id}`;
   await guest.mkdir(resultFolder);
   await guest.writeFile(file, bytes, sizeBytes);
   return { ok: true, file: `/home/user/${file}`, contentType, size: sizeBytes };
+}
+
+/** A value that is too large to be told, as what a file has. */
+function asBytes(
+  value: unknown,
+  maxBytes = Number.POSITIVE_INFINITY,
+): Extract<ToolResult, { kind: 'bytes' }> | undefined {
+  if (maxBytes === Number.POSITIVE_INFINITY) return undefined;
+  const bytes = Buffer.from(JSON.stringify(value) ?? 'null');
+  if (bytes.length <= maxBytes) return undefined;
+  const once = async function* once(): AsyncGenerator<Uint8Array, void, void> {
+    yield bytes;
+  };
+  return { kind: 'bytes', bytes: once(), sizeBytes: bytes.length, contentType: 'application/json' };
 }

@@ -5,17 +5,20 @@ import { BulkheadError, type TenantId, type ToolSettings, limits, toolSettingsSc
 import { writeCedarSchema } from '../authority/cedar-schema.ts';
 import { type PolicySet, type PolicySetCheck, checkPolicies, readPolicySet } from '../authority/policy-set.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { Resolve } from '../lib/network-addresses.ts';
 import type { KeyEncryption } from '../snapshots/key-encryption.ts';
 import type { AuthorityRows, AuthorityStore, SecretRow } from '../store/authority-store.ts';
 import { openSecret, sealSecret } from './secret-box.ts';
 import type { ToolDescription } from '../authority/tool-description.ts';
-import type { Tool } from './tool.ts';
-import { describeTool, openTool } from './tool-kinds.ts';
+import type { Tool, ToolSurroundings } from './tool.ts';
+import { completeSettings, describeTool, openTool } from './tool-kinds.ts';
 
 export interface TenantAuthorityOptions {
   readonly store: AuthorityStore;
   readonly encryption: KeyEncryption;
   readonly clock: Clock;
+  /** How tools find the addresses of names; the system's way unless said. */
+  readonly resolve?: Resolve | undefined;
 }
 
 interface Opened {
@@ -80,7 +83,11 @@ export class TenantAuthority implements AsyncDisposable {
     };
   }
 
-  async #openTool(tenant: TenantId, name: string, settings: ToolSettings, { secrets }: AuthorityRows): Promise<Tool> {
+  async #openTool(tenant: TenantId, name: string, settings: ToolSettings, rows: AuthorityRows): Promise<Tool> {
+    return await openTool(name, settings, this.#surroundings(tenant, name, rows));
+  }
+
+  #surroundings(tenant: TenantId, name: string, { secrets }: AuthorityRows): ToolSurroundings {
     const secret = async (wanted: string): Promise<string> => {
       const row = secrets.find((candidate) => candidate.name === wanted);
       if (row !== undefined) return await openSecret(this.#options.encryption, tenant, wanted, row);
@@ -88,7 +95,7 @@ export class TenantAuthority implements AsyncDisposable {
         hint: 'Set the secret first.',
       });
     };
-    return await openTool(name, settings, { secret });
+    return { secret, resolve: this.#options.resolve };
   }
 
   /** Errors: `not_found`. */
@@ -100,16 +107,8 @@ export class TenantAuthority implements AsyncDisposable {
    * Sets a tool up, or takes it away. It is opened first, so that one that does not work is not kept. Errors: `not_found`, `precondition_failed`,
    * `state_conflict` when a policy would name an operation that is not there any more, those of `openTool`.
    */
-  async putTool(
-    tenant: TenantId,
-    name: string,
-    settings: ToolSettings | null,
-    version?: number,
-  ): Promise<AuthorityFacts> {
-    if (settings !== null) {
-      const rows = await this.#options.store.read(tenant);
-      await using _tool = await this.#openTool(tenant, name, settings, rows);
-    }
+  async putTool(tenant: TenantId, name: string, sent: ToolSettings | null, version?: number): Promise<AuthorityFacts> {
+    const settings = sent === null ? null : await this.#tryTool(tenant, name, sent);
     const after = await this.#options.store.change(tenant, version, { tool: { name, settings } }, (rows) => {
       if (rows.tools.length > limits.toolsMaxCount) {
         throw new BulkheadError('limit_exceeded', `A tenant has at most ${limits.toolsMaxCount} tools.`);
@@ -122,6 +121,14 @@ export class TenantAuthority implements AsyncDisposable {
       });
     });
     return this.#told(after);
+  }
+
+  /** The settings as they are kept, once a tool has opened with them. */
+  async #tryTool(tenant: TenantId, name: string, sent: ToolSettings): Promise<ToolSettings> {
+    const rows = await this.#options.store.read(tenant);
+    const settings = await completeSettings(sent, this.#surroundings(tenant, name, rows));
+    await using _tool = await this.#openTool(tenant, name, settings, rows);
+    return settings;
   }
 
   /** Null takes it away. Errors: `not_found`, `precondition_failed`, `key_unavailable`. */

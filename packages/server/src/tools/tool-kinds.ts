@@ -5,6 +5,8 @@ import type { ToolSettings } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../authority/tool-description.ts';
 import { describeEgressTool, openEgressTool, resourceOfConnection } from './egress/egress-tool.ts';
+import { describeHttpTool, resourceOfHttpCall } from './http/http-operations.ts';
+import { describeMcpTool, resourceOfMcpCall } from './mcp/describe-mcp-tool.ts';
 import { describeSqlTool, resourceOfSqlCall } from './sql/sql-tool.ts';
 import type { Tool, ToolSurroundings } from './tool.ts';
 
@@ -14,6 +16,10 @@ export function describeTool(name: string, settings: ToolSettings): ToolDescript
       return describeEgressTool(name, settings);
     case 'sql':
       return describeSqlTool({ name, ...settings });
+    case 'http':
+      return describeHttpTool(name, settings);
+    case 'mcp':
+      return describeMcpTool(name, settings);
     default:
       return noSuchKind(settings);
   }
@@ -31,6 +37,10 @@ export function resourceOfCall(
       return resourceOfConnection(checked);
     case 'sql':
       return resourceOfSqlCall({ name, ...settings }, operation);
+    case 'http':
+      return resourceOfHttpCall(settings, operation);
+    case 'mcp':
+      return resourceOfMcpCall(settings);
     default:
       return undefined;
   }
@@ -45,12 +55,30 @@ export async function openTool(name: string, settings: ToolSettings, surrounding
       const { openSqlTool } = await import('./sql/open-sql-tool.ts');
       return await openSqlTool(name, settings, surroundings);
     }
+    case 'http': {
+      const { openHttpTool } = await import('./http/open-http-tool.ts');
+      return await openHttpTool(name, settings, surroundings);
+    }
+    case 'mcp': {
+      const { openMcpTool } = await import('./mcp/open-mcp-tool.ts');
+      return await openMcpTool(name, settings, surroundings);
+    }
     default:
       return noSuchKind(settings);
   }
 }
 
+/**
+ * Settings as they are kept, once an administrator has sent them: with what the other end says that belongs into them. Errors: `invalid_request`,
+ * `state_conflict` for what is not there as it was sent, `tool_failed`, those of `surroundings.secret`.
+ */
+export async function completeSettings(settings: ToolSettings, surroundings: ToolSurroundings): Promise<ToolSettings> {
+  if (settings.kind !== 'mcp') return settings;
+  const { approveTools } = await import('./mcp/approve-tools.ts');
+  return await approveTools(settings, surroundings);
+}
+
 /** Settings are checked when they come in: this is for the compiler, which says where a new kind is missing. */
-function noSuchKind(kind: never): never {
-  throw new TypeError(`There is no kind of tool ${JSON.stringify(kind)}.`);
+function noSuchKind(settings: never): never {
+  throw new TypeError(`There is no such kind of tool: ${JSON.stringify(settings)}.`);
 }

@@ -4,10 +4,13 @@
 import type { EgressSettings, SessionId, TenantId } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../authority/tool-description.ts';
+import type { Resolve } from '../lib/network-addresses.ts';
 
 /** What a tool is opened with: where its secrets come from, each time that it needs one. */
 export interface ToolSurroundings {
   readonly secret: (name: string) => Promise<string>;
+  /** How names become addresses; the system's way unless said. */
+  readonly resolve?: Resolve | undefined;
 }
 
 export interface ToolContext {

@@ -29,6 +29,8 @@ import { FakeGuest } from '../../src/runtimes/fake/fake-guest.ts';
 import { FakeRuntime } from '../../src/runtimes/fake/fake-runtime.ts';
 import type { Transferred } from '../../src/sessions/egress-use.ts';
 import { type EgressLog, SessionEgress } from '../../src/sessions/session-egress.ts';
+import { attachAll } from '../../src/sessions/session-tools.ts';
+import { ToolCalls } from '../../src/sessions/tool-calls.ts';
 import { Sessions } from '../../src/sessions/sessions.ts';
 import { openTool } from '../../src/tools/tool-kinds.ts';
 import type { Tool } from '../../src/tools/tool.ts';
@@ -199,14 +201,14 @@ export async function openWay(
   let source = await openRules(rules, policies);
   const log = new RecordedDecisions();
   const runtime = new FakeRuntime({ clock: systemClock });
-  const tools = new SessionEgress({
+  const options = {
     engine: new PolicyEngine(),
     source: { of: () => Promise.resolve(source) },
     log,
     clock: systemClock,
     region: 'here',
-    resolver,
-  });
+  };
+  const tools = attachAll(new ToolCalls(options), new SessionEgress({ ...options, resolver }));
   const sessions = new Sessions({ runtimes: [runtime], tools });
   const tenant = makeId('tenant');
   await sessions.createSession({ tenant, grant });

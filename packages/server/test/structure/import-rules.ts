@@ -46,7 +46,7 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   sealing: ['snapshots', 'lib'],
   tenants: ['store', 'sealing', 'lib'],
   ports: ['sessions', 'guest', 'lib'],
-  api: ['sessions', 'tenants', 'tools', 'ports', 'guest', 'lib'],
+  api: ['sessions', 'authority', 'tenants', 'tools', 'ports', 'guest', 'lib'],
 };
 
 export interface ImportedModule {

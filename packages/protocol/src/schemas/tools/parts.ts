@@ -14,7 +14,7 @@ export const secretName = z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/);
 export const parameterKinds = ['name', 'path', 'text', 'integer', 'boolean', 'names', 'number', 'json'] as const;
 export type ParameterKind = (typeof parameterKinds)[number];
 
-const parameter = z.strictObject({
+export const parameter = z.strictObject({
   kind: z.enum(parameterKinds),
   description,
   optional: z.boolean().exactOptional(),

@@ -2,7 +2,14 @@
 
 import { z } from 'zod';
 import { egressSettings } from './egress.ts';
+import { httpSettings } from './http.ts';
+import { mcpSettings } from './mcp.ts';
 import { sqlSettings } from './sql.ts';
 
-export const toolSettingsSchema = z.discriminatedUnion('kind', [egressSettings, sqlSettings]);
+export const toolSettingsSchema = z.discriminatedUnion('kind', [
+  sqlSettings,
+  httpSettings,
+  mcpSettings,
+  egressSettings,
+]);
 export type ToolSettings = z.output<typeof toolSettingsSchema>;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { AddressRule } from '../../src/egress/addresses.ts';
+import { AddressRule } from '../../src/lib/address-rule.ts';
 
 const metadata = [
   '169.254.169.254',
