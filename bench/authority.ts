@@ -32,7 +32,8 @@ const operations = Object.fromEntries(
 const description: ToolDescription = { name: 'prices', description: 'prices', operations };
 const resource = { type: 'Query', id: 'prices.get', within: [{ type: 'Database', id: 'market' }] } as const;
 const given = Buffer.from('{"symbol":"S0","rows":10}');
-const warmUps = 50;
+/** Until compilers have done their work. */
+const warmUps = 300;
 const policyCounts = [1, 100, 1000] as const;
 
 export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {

@@ -16,6 +16,7 @@ const vm = require('vm');
 const RUN = 'R'.charCodeAt(0);
 const RESEED = 'S'.charCodeAt(0);
 const TRIM = 'T'.charCodeAt(0);
+const VARIABLES = 'V'.charCodeAt(0);
 const INTERRUPT = 'I'.charCodeAt(0);
 const READ_BYTES = 65536;
 const VALUE_MAX_CHARACTERS = 16384;
@@ -358,6 +359,7 @@ control.on('data', (data) => {
   for (let message = messages.shift(); message !== undefined; message = messages.shift()) {
     const { kind, payload } = message;
     if (kind === RUN) run(payload.toString('utf8'));
+    else if (kind === VARIABLES) Object.assign(process.env, JSON.parse(payload.toString('utf8')));
     else if (kind === INTERRUPT) interruptWaiting();
     else if (kind === RESEED || kind === TRIM) {
       if (kind === RESEED) reseed();

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import shlex
 import signal
 
 from .context import Context
@@ -36,6 +37,7 @@ class _Spawned(Context):
         nothing = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             environment = base_environment(surroundings, self.mark)
+            self._variables = surroundings.variables
             self.pid = spawn(surroundings, self.mark, argv, environment, surroundings.home, {0: nothing, **files})
         finally:
             os.close(nothing)
@@ -77,6 +79,7 @@ class BashContext(_Spawned):
         if self.agent.surroundings.is_machine:
             self.agent.surroundings.own(self._code)
         self._reseed = ""
+        self._exports = ""
         self._answer = b""
         self._number = 0
         self._begun = False
@@ -100,8 +103,8 @@ class BashContext(_Spawned):
             position += os.pwrite(self._code, code[position:], position)
         self._number += 1
         self._begun = self._interrupt_when_begun = False
-        line = f'{self._reseed}eval "$__b"\n{self._done_line()}'
-        self._reseed = ""
+        line = f'{self._exports}{self._reseed}eval "$__b"\n{self._done_line()}'
+        self._reseed = self._exports = ""
         self.tell(line.encode("ascii"))
 
     def _done_line(self):
@@ -127,6 +130,10 @@ class BashContext(_Spawned):
         """$RANDOM is the only generator of its own; it is seeded before the next turn."""
         if kind == RESEED:
             self._reseed = f"RANDOM={secrets.randbelow(1 << 31)} ; "
+
+    def change_environment(self, variables):
+        """Exported before the next turn."""
+        self._exports = "".join(f"export {name}={shlex.quote(value)} ; " for name, value in variables.items())
 
     def parse(self, data):
         """An empty line begins a turn; one with the exit code and the turn's number ends it."""

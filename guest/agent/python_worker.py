@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import json
 import os
 import random
 import select
@@ -14,7 +15,7 @@ import threading
 
 from .spawn import base_environment
 from .system import trim_heap
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, INTERRUPT, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, WARM, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, INTERRUPT, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, VARIABLES, WARM, pack
 
 # Out of the way of user code that counts on low numbers being its own.
 CONTROL_FD = 700
@@ -96,8 +97,7 @@ class Control:
                         os._exit(0)
                     if message[0] == MARKED:
                         break
-                    if message[0] == RESEED:
-                        reseed()
+                    _take_meanwhile(*message)
             finally:
                 self.shielded = False
         self._late_interrupt()
@@ -114,8 +114,7 @@ class Control:
                         os._exit(0)
                     if message[0] == INTERRUPT:
                         found = True
-                    elif message[0] == RESEED:
-                        reseed()
+                    _take_meanwhile(*message)
             finally:
                 self.shielded = False
         return found
@@ -124,6 +123,14 @@ class Control:
         if self.interrupted and threading.current_thread() is threading.main_thread():
             self.interrupted = False
             raise KeyboardInterrupt
+
+
+def _take_meanwhile(kind, payload):
+    """What a worker is told in the middle of something else."""
+    if kind == RESEED:
+        reseed()
+    elif kind == VARIABLES:
+        os.environ.update(json.loads(payload))
 
 
 _MT19937_STATE = struct.Struct("624I")
@@ -157,7 +164,7 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
     os.chdir(surroundings.home)
     os.environ.clear()
     os.environ.update(base_environment(surroundings, mark))
-    sys.path[:] = ["", *[entry for entry in sys.path if entry], os.environ["PYTHONPATH"]]
+    sys.path[:] = ["", *_packages(surroundings.home), *[entry for entry in sys.path if entry], os.environ["PYTHONPATH"]]
     sys.argv[:] = [""]
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -176,6 +183,8 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
             turn.run(payload)
         elif kind == RESEED_FIRST:
             reseed()
+        elif kind == VARIABLES:
+            os.environ.update(json.loads(payload))
         elif kind == RESEED:
             reseed()
             control.queue(ACKNOWLEDGED)
@@ -187,6 +196,11 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
             _trim()
             control.queue(ACKNOWLEDGED)
             control.flush()
+
+
+def _packages(home):
+    """Where pip installs for a user who cannot write where the system's packages are; this interpreter leaves it out."""
+    return [f"{home}/.local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"]
 
 
 def _take_outputs(stdout_fd, stderr_fd):

@@ -96,6 +96,14 @@ export {
 export { type ApprovalDetail, type ApprovalResource, type ApprovalState, approvalStates } from './schemas/approvals.ts';
 export { type ParameterKind, parameterKinds } from './schemas/tools/parts.ts';
 export {
+  type EgressScheme,
+  type EgressSettings,
+  egressMethods,
+  egressSchemes,
+  hostNameMaxLength,
+  hostNamePattern,
+} from './schemas/tools/egress.ts';
+export {
   type ArgumentPlace,
   type HttpOperation,
   type HttpParameter,

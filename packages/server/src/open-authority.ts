@@ -3,7 +3,10 @@
 import { PolicyEngine } from './authority/policy-engine.ts';
 import type { Config } from './config/config.ts';
 import type { Keeping } from './keep-sessions.ts';
+import { dnsResolver } from './egress/resolver.ts';
 import { type Clock, systemClock } from './lib/clock.ts';
+import { SessionEgress } from './sessions/session-egress.ts';
+import { type SessionTools, attachAll } from './sessions/session-tools.ts';
 import { StoredApprovals } from './sessions/stored-approvals.ts';
 import { StoredDecisions } from './sessions/stored-decisions.ts';
 import { ToolCalls } from './sessions/tool-calls.ts';
@@ -13,8 +16,8 @@ export interface Authority extends AsyncDisposable {
   readonly tenants: TenantAuthority;
   readonly decisions: StoredDecisions;
   readonly approvals: StoredApprovals;
-  /** What answers the calls of sessions. */
-  readonly calls: ToolCalls;
+  /** What answers the calls of sessions, and their connections. */
+  readonly calls: SessionTools;
 }
 
 export function openAuthority(
@@ -28,7 +31,11 @@ export function openAuthority(
   const ofRecords = new PolicyEngine();
   const decisions = new StoredDecisions({ store: store.decisions, keys: turnKeys, clock, engine: ofRecords });
   const approvals = new StoredApprovals({ store: store.approvals, keys: turnKeys, timeoutMs: approvalTimeoutMs });
-  const calls = new ToolCalls({ engine, source: tenants, log: decisions, approvals, clock, region });
+  const options = { engine, source: tenants, log: decisions, clock, region };
+  const calls = attachAll(
+    new ToolCalls({ ...options, approvals }),
+    new SessionEgress({ ...options, resolver: dnsResolver() }),
+  );
   return {
     tenants,
     decisions,

@@ -75,6 +75,11 @@ const decision = {
   decidedAt: timeSchema,
   endedAt: timeSchema.nullable().meta({ description: 'When what was allowed had been done.' }),
   error: z.string().nullable().meta({ description: 'The code of the error that it ended with.' }),
+  sentBytes: z
+    .int()
+    .nullable()
+    .meta({ description: 'What a connection carried out of the session; null of anything else.' }),
+  receivedBytes: z.int().nullable(),
 };
 export const decisionSchema = z.object(decision).meta({ id: 'Decision' });
 export type DecisionResource = z.output<typeof decisionSchema>;

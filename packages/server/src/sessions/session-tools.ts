@@ -14,13 +14,17 @@ export interface AnswerOptions {
   readonly valueMaxBytes?: number;
 }
 
-/** What answers the calls that are made to the tools of sessions. */
-export interface SessionTools {
+/** A way out of a session's machine. */
+export interface SessionRoad {
   /**
    * From here on, until the guest's epoch ends. `session` gives the record as it is when a call comes: what it was granted and whose it is are
-   * looked at then, not now. A second time in an epoch changes nothing.
+   * looked at then, not now. A second time in an epoch changes nothing. What code finds at its start is there when this resolves.
    */
-  attach(session: () => SessionRecord, guest: Guest): void;
+  attach(session: () => SessionRecord, guest: Guest): void | Promise<void>;
+}
+
+/** What answers the calls that are made to the tools of sessions. */
+export interface SessionTools extends SessionRoad {
   /** What the session was granted of what there is. A policy may still say no. Errors: `store_unavailable`. */
   catalogue(session: SessionRecord): Promise<readonly ToolDescription[]>;
   /** One call, decided and on record like any other of the session's. Never rejects. */
@@ -30,4 +34,15 @@ export interface SessionTools {
     call: SessionCall,
     options?: AnswerOptions,
   ): Promise<CallAnswer>;
+}
+
+/** With other roads beside that of calls, as one. */
+export function attachAll(calls: SessionTools, ...others: readonly SessionRoad[]): SessionTools {
+  return {
+    async attach(session, guest) {
+      await Promise.all([calls, ...others].map(async (each) => await each.attach(session, guest)));
+    },
+    catalogue: (session) => calls.catalogue(session),
+    call: (...all) => calls.call(...all),
+  };
 }

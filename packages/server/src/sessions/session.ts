@@ -45,6 +45,8 @@ export class Session {
   /** A capture or a restore that is under way: a termination waits for its end. */
   #atWork: Promise<unknown> = Promise.resolve();
   #termination: Promise<SessionRecord> | undefined;
+  /** The guest's roads to its tools, in this epoch. */
+  #attached: Promise<void> = Promise.resolve();
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -121,6 +123,7 @@ export class Session {
       epoch: machine.epoch,
       activeAtUnixMs: this.#options.clock.unixMs(),
     });
+    await this.#attached;
     await this.#keeping.durable();
   }
 
@@ -281,6 +284,7 @@ export class Session {
       });
     } finally {
       if (this.#record.state === 'capturing') this.#to('ready', { epoch: machine.epoch });
+      await this.#attached;
     }
   }
 
@@ -474,7 +478,8 @@ export class Session {
     this.#become(transition(this.#record, state, change), (after) => this.#keeping.keep(after));
     // Every road to `ready` but a turn's end leads through a new epoch, or one that was about to begin.
     if (state === 'ready' && from !== 'busy' && this.#machine !== undefined) {
-      this.#options.tools?.attach(() => this.#record, this.#machine.guest);
+      this.#attached = Promise.resolve(this.#options.tools?.attach(() => this.#record, this.#machine.guest));
+      this.#attached.catch(() => undefined);
     }
   }
 

@@ -18,7 +18,8 @@ import { type Page, type PageRequest, readCursor, toPage } from '../lib/page.ts'
 import type { DayKeys } from '../sealing/day-keys.ts';
 import type { DecisionRow, DecisionStore } from '../store/decision-store.ts';
 import type { SessionRecord } from './session-record.ts';
-import type { DecisionLog } from './tool-calls.ts';
+import type { Transferred } from './egress-use.ts';
+import type { EgressLog } from './session-egress.ts';
 
 const pageDefault = 50;
 
@@ -57,7 +58,7 @@ export interface Explanation {
   readonly policies: readonly { readonly id: string; readonly text: string }[];
   /** Null where it was not written down. */
   readonly grant: readonly string[] | null;
-  /** Null where no policy was asked. */
+  /** Null where nothing was read of what was wanted. */
   readonly request: PolicyRequest | null;
 }
 
@@ -75,7 +76,7 @@ export interface Comparison {
   readonly nextCursor: string | null;
 }
 
-export class StoredDecisions implements DecisionLog {
+export class StoredDecisions implements EgressLog {
   readonly #options: StoredDecisionsOptions;
 
   constructor(options: StoredDecisionsOptions) {
@@ -128,8 +129,20 @@ export class StoredDecisions implements DecisionLog {
     await store.insert({ ...row, decidedAtUnixMs: clock.unixMs() });
   }
 
-  async end({ tenant }: SessionRecord, id: DecisionId, error: ErrorJson | null): Promise<void> {
-    await this.#options.store.end(tenant, id, this.#options.clock.unixMs(), error?.code ?? null);
+  async end(
+    { tenant }: SessionRecord,
+    id: DecisionId,
+    error: ErrorJson | null,
+    transferred?: Transferred,
+  ): Promise<void> {
+    const { store, clock } = this.#options;
+    const code = error?.code ?? null;
+    if (transferred === undefined) await store.end(tenant, id, clock.unixMs(), code);
+    else await store.endConnection(tenant, id, clock.unixMs(), { error: code, ...transferred });
+  }
+
+  async transferred({ tenant, id }: SessionRecord, action: string): Promise<number> {
+    return await this.#options.store.transferredBytes(tenant, id, action);
   }
 
   /** Errors: `not_found`. */
@@ -164,6 +177,14 @@ export class StoredDecisions implements DecisionLog {
     return JSON.parse(text) as Sealed;
   }
 
+  /** What a session wanted that it was not granted. */
+  async #wanted(decision: DecisionFacts): Promise<PolicyRequest | null> {
+    const { principal, action, resource, context, entities } = await this.#open(decision);
+    const isWhole = principal !== undefined && action !== undefined && resource !== undefined;
+    if (!isWhole || context === undefined || entities === undefined) return null;
+    return { principal, action, resource, context, entities };
+  }
+
   async #policySet(tenant: TenantId, policyVersion: string): Promise<PolicySet> {
     const kept = await this.#options.store.policySet(tenant, policyVersion);
     if (kept === undefined) throw new BulkheadError('not_found', 'The policies of this decision are not kept.');
@@ -183,7 +204,9 @@ export class StoredDecisions implements DecisionLog {
   async explain(decision: DecisionFacts): Promise<Explanation> {
     const { grant = null } = await this.#open(decision);
     const request = await this.request(decision);
-    if (request === null || decision.policyVersion === null) return { policies: [], grant, request: null };
+    if (request === null || decision.policyVersion === null) {
+      return { policies: [], grant, request: await this.#wanted(decision) };
+    }
     const set = await this.#policySet(decision.tenant, decision.policyVersion);
     const named = set.policies.filter(({ id }) => decision.policies.includes(id));
     return { policies: named.map(({ id, source }) => ({ id, text: source })), grant, request };

@@ -13,7 +13,7 @@ import {
   makeId,
 } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
-import { type Decision, type Refusal, type SessionFacts, decide, findRefusal } from '../authority/decision-point.ts';
+import { type Decision, type Refusal, decide, findRefusal } from '../authority/decision-point.ts';
 import { isGranted } from '../authority/grant.ts';
 import type { PolicyEngine } from '../authority/policy-engine.ts';
 import type { PolicySet } from '../authority/policy-set.ts';
@@ -23,6 +23,7 @@ import type { Guest } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Tool, ToolResult } from '../tools/tool.ts';
 import { errorJson } from './machine-error.ts';
+import { sessionFacts } from './session-facts.ts';
 import { type SessionRecord, isFinal } from './session-record.ts';
 import type { AnswerOptions, ResultGuest, SessionCall, SessionTools } from './session-tools.ts';
 
@@ -94,7 +95,7 @@ export class ToolCalls implements SessionTools {
 
   async catalogue({ tenant, grant }: SessionRecord): Promise<readonly ToolDescription[]> {
     const { tools } = await this.#options.source.of(tenant);
-    return [...tools.values()].flatMap(({ description }) => {
+    return callable(tools).flatMap(({ description }) => {
       const operations = Object.entries(description.operations).filter(([name]) =>
         isGranted(grant, description.name, name),
       );
@@ -129,15 +130,15 @@ export class ToolCalls implements SessionTools {
   async #decide(session: SessionRecord, call: SessionCall): Promise<Decided> {
     if (isFinal(session)) throw new BulkheadError('session_ended', 'The session has ended.');
     const { engine, source } = this.#options;
-    const { tools, policies, tenantName, disabledSubjects } = await source.of(session.tenant);
-    const tool = tools.get(call.tool);
+    const known = await source.of(session.tenant);
+    const tool = callable(known.tools).find(({ description: { name } }) => name === call.tool);
     const description = tool?.description.operations[call.operation];
-    const facts = this.#facts(session, tenantName, disabledSubjects);
+    const facts = sessionFacts(session, known, this.#options);
     const refusal = findRefusal(facts, call.tool, call.operation);
     if (tool === undefined || description === undefined || refusal !== undefined) {
       return await this.#refuse(session, call, refusal ?? 'unknown');
     }
-    const { decision, checked } = decide(engine, policies, facts, {
+    const { decision, checked } = decide(engine, known.policies, facts, {
       tool: call.tool,
       operation: call.operation,
       description,
@@ -201,14 +202,6 @@ export class ToolCalls implements SessionTools {
     await this.#options.log.refuse(session, id, named ? `${tool}.${operation}` : '(no name)', reason);
     throw denied(id);
   }
-
-  #facts(session: SessionRecord, tenantName: string, disabledSubjects: ReadonlySet<string> = new Set()): SessionFacts {
-    const { id, tenant, subject, labels, tier, runtime, turnCount, parent, grant } = session;
-    const { clock, region } = this.#options;
-    const ageSeconds = Math.max(0, Math.floor((clock.unixMs() - session.createdAtUnixMs) / 1000));
-    const known = { id, tenant, tenantName, subject, labels, tier, runtime, turnCount, grant, region, ageSeconds };
-    return { ...known, isFork: parent !== null, subjectDisabled: disabledSubjects.has(subject) };
-  }
 }
 
 /** What is decided, what about, and what would carry it out. */
@@ -225,7 +218,12 @@ function boundOf({ decision: { action, resource, argumentsDigest } }: Decided): 
   return { action, resource, argumentsDigest };
 }
 
-function denied(decision: DecisionId): BulkheadError {
+/** Rules of egress are not called. */
+function callable(tools: TenantTools['tools']): readonly Tool[] {
+  return [...tools.values()].filter(({ egress }) => egress === undefined);
+}
+
+export function denied(decision: DecisionId): BulkheadError {
   return new BulkheadError('tool_denied', 'The session may not do this.', {
     hint: 'An operator can look the decision up.',
     details: { decision },

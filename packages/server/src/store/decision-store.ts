@@ -22,7 +22,13 @@ export interface DecisionRow {
   readonly decidedAtUnixMs: number;
   readonly endedAtUnixMs: number | null;
   readonly error: string | null;
+  /** Of a connection: what it carried; null of anything else. */
+  readonly sentBytes: number | null;
+  readonly receivedBytes: number | null;
 }
+
+/** What a connection carried. */
+export type Transferred = Pick<DecisionRow, 'sentBytes' | 'receivedBytes'>;
 
 export interface PolicySetRow {
   readonly version: string;
@@ -40,7 +46,10 @@ export class DecisionStore {
   }
 
   /** With what it was decided by, which is kept once. Durable when it resolves. Errors: `store_unavailable`. */
-  async insert(row: Omit<DecisionRow, 'endedAtUnixMs' | 'error'>, policySet?: PolicySetRow): Promise<void> {
+  async insert(
+    row: Omit<DecisionRow, 'endedAtUnixMs' | 'error' | keyof Transferred>,
+    policySet?: PolicySetRow,
+  ): Promise<void> {
     const { tenant } = row;
     if (policySet !== undefined) await this.#keep(tenant, policySet);
     await this.#database.query(sql`SELECT begin_decision(
@@ -65,6 +74,37 @@ export class DecisionStore {
 
   async end(tenant: string, id: string, unixMs: number, error: string | null): Promise<void> {
     await this.#database.query(sql`SELECT end_decision(${tenant}, ${id}, ${unixMs}, ${error})`);
+  }
+
+  /** The end of a connection, with what it carried. */
+  async endConnection(
+    tenant: string,
+    id: string,
+    unixMs: number,
+    { error, sentBytes, receivedBytes }: Transferred & Pick<DecisionRow, 'error'>,
+  ): Promise<void> {
+    await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .updateTable('decisions')
+        .set({ ended_at_unix_ms: unixMs, error, sent_bytes: sentBytes, received_bytes: receivedBytes })
+        .where('tenant', '=', tenant)
+        .where('id', '=', id)
+        .execute(),
+    );
+  }
+
+  /** What connections of a session have carried by an action, those that have ended. */
+  async transferredBytes(tenant: string, session: string, action: string): Promise<number> {
+    const row = await this.#database.transaction(tenant, (transaction) =>
+      transaction
+        .selectFrom('decisions')
+        .select(sql<string | null>`sum(sent_bytes + received_bytes)`.as('bytes'))
+        .where('tenant', '=', tenant)
+        .where('session', '=', session)
+        .where('action', '=', action)
+        .executeTakeFirst(),
+    );
+    return Number(row?.bytes ?? 0);
   }
 
   async get(tenant: string, id: string): Promise<DecisionRow | undefined> {
@@ -135,5 +175,7 @@ function toRow(row: Selectable<Schema['decisions']>): DecisionRow {
     decidedAtUnixMs: Number(row.decided_at_unix_ms),
     endedAtUnixMs: row.ended_at_unix_ms === null ? null : Number(row.ended_at_unix_ms),
     error,
+    sentBytes: row.sent_bytes === null ? null : Number(row.sent_bytes),
+    receivedBytes: row.received_bytes === null ? null : Number(row.received_bytes),
   };
 }

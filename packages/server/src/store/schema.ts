@@ -161,6 +161,8 @@ export interface Schema {
     readonly ended_at_unix_ms: ColumnType<string | null, null, number>;
     /** The code of the error that the call ended with. */
     readonly error: ColumnType<string | null, null, string | null>;
+    readonly sent_bytes: ColumnType<string | null, null, number | null>;
+    readonly received_bytes: ColumnType<string | null, null, number | null>;
     readonly approval: string | null;
   };
   readonly approvals: {

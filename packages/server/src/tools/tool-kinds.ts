@@ -4,6 +4,7 @@
 import type { ToolSettings } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../authority/tool-description.ts';
+import { describeEgressTool, openEgressTool, resourceOfConnection } from './egress/egress-tool.ts';
 import { describeHttpTool, resourceOfHttpCall } from './http/http-operations.ts';
 import { describeMcpTool, resourceOfMcpCall } from './mcp/describe-mcp-tool.ts';
 import { describeSqlTool, resourceOfSqlCall } from './sql/sql-tool.ts';
@@ -11,6 +12,8 @@ import type { Tool, ToolSurroundings } from './tool.ts';
 
 export function describeTool(name: string, settings: ToolSettings): ToolDescription {
   switch (settings.kind) {
+    case 'egress':
+      return describeEgressTool(name, settings);
     case 'sql':
       return describeSqlTool({ name, ...settings });
     case 'http':
@@ -27,9 +30,11 @@ export function resourceOfCall(
   name: string,
   settings: ToolSettings,
   operation: string,
-  _checked: Arguments,
+  checked: Arguments,
 ): Resource | undefined {
   switch (settings.kind) {
+    case 'egress':
+      return resourceOfConnection(checked);
     case 'sql':
       return resourceOfSqlCall({ name, ...settings }, operation);
     case 'http':
@@ -44,6 +49,8 @@ export function resourceOfCall(
 /** Errors: `invalid_request`, `tool_failed`, those of `surroundings.secret`. */
 export async function openTool(name: string, settings: ToolSettings, surroundings: ToolSurroundings): Promise<Tool> {
   switch (settings.kind) {
+    case 'egress':
+      return openEgressTool(name, settings);
     case 'sql': {
       const { openSqlTool } = await import('./sql/open-sql-tool.ts');
       return await openSqlTool(name, settings, surroundings);

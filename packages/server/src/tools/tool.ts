@@ -1,7 +1,7 @@
 // What a tool is to those who call it. A tool runs on the host; it is given arguments that were checked and decided on, and nothing else that a guest
 // has said. What it answers is bounded here, whatever is at the other end.
 
-import type { SessionId, TenantId } from '@bulkhead/protocol';
+import type { EgressSettings, SessionId, TenantId } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../authority/tool-description.ts';
 import type { Resolve } from '../lib/network-addresses.ts';
@@ -32,6 +32,8 @@ export type ToolResult =
 
 export interface Tool extends AsyncDisposable {
   readonly description: ToolDescription;
+  /** A rule of where sessions may connect to: used through their proxy, and never called. */
+  readonly egress?: EgressSettings;
   /** What a call works on, from nothing but its arguments. */
   resourceOf(operation: string, checked: Arguments): Resource;
   /**

@@ -61,8 +61,8 @@ const permit = '@id("reads") permit(principal, action, resource);';
 const asks = '@id("asks") @approval("required") permit(principal, action, resource);';
 const setPolicies = (policies: string): Promise<void> => put('policies', { policies });
 
-async function newSession(key = agent): Promise<string> {
-  const body = { grant: ['positions.*'], labels: { desk: 'rates' } };
+async function newSession(key = agent, grant: readonly string[] = ['positions.*']): Promise<string> {
+  const body = { grant, labels: { desk: 'rates' } };
   return expectStatus(await service.call('POST', '/v1/sessions', { key: key.secret, body }), 201).id;
 }
 /** What a turn is told that asks for this; `ok`, or the code of the error. */
@@ -161,6 +161,15 @@ test('a decision is explained, asked again, and held against other policies', as
   assert.deepEqual(why.asked.resource, { type: 'Database', id: 'portfolio', within: [] });
   assert.deepEqual([why.asked.session.subject, why.asked.session.labels], ['agent', { desk: 'rates' }]);
   assert.equal(why.asked.session.facts.tier, 'none');
+
+  const narrow = await newSession(agent, ['positions.other']);
+  assert.equal(await query(narrow), 'tool_denied');
+  const beyond = await service.call('GET', `/v1/decisions?session=${narrow}`, { key });
+  const ungranted = await explain(expectStatus(beyond, 200).items[0].id);
+  assert.deepEqual(
+    [ungranted.decision.reason, ungranted.grant, ungranted.asked, ungranted.policies],
+    ['grant', ['positions.other'], null, []],
+  );
 
   const compare = async (what: string, body: object) =>
     expectStatus(await service.call('POST', `/v1/tenants/${tenant}/${what}`, { key, body }), 200);

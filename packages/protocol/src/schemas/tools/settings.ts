@@ -1,9 +1,15 @@
 // What a tool is set up with: one schema for each kind of tool.
 
 import { z } from 'zod';
+import { egressSettings } from './egress.ts';
 import { httpSettings } from './http.ts';
 import { mcpSettings } from './mcp.ts';
 import { sqlSettings } from './sql.ts';
 
-export const toolSettingsSchema = z.discriminatedUnion('kind', [sqlSettings, httpSettings, mcpSettings]);
+export const toolSettingsSchema = z.discriminatedUnion('kind', [
+  egressSettings,
+  sqlSettings,
+  httpSettings,
+  mcpSettings,
+]);
 export type ToolSettings = z.output<typeof toolSettingsSchema>;

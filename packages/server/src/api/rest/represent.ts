@@ -142,6 +142,8 @@ export function decisionResource(decision: DecisionFacts): DecisionResource {
     decidedAt: time(decision.decidedAtUnixMs),
     endedAt: timeOrNull(decision.endedAtUnixMs),
     error,
+    sentBytes: decision.sentBytes,
+    receivedBytes: decision.receivedBytes,
   };
 }
 
