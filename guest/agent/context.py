@@ -14,7 +14,7 @@ from .frames import LANE_STDERR, LANE_STDOUT
 from .loop import READ, WRITE
 from .system import signal_group
 from .turn import STATUSES, Output
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, INTERRUPT, MARKED, RESEED_FIRST, RUN, VARIABLES, Reader, pack
+from .worker_messages import ACKNOWLEDGED, BEGUN, DONE, EVENT_NOW, INTERRUPT, LEAVING, MARKED, RESEED_FIRST, RUN, VARIABLES, Reader, pack
 
 INBOX_MAX_BYTES = 16_777_216
 CONTROL_READ_BYTES = 65_536
@@ -54,6 +54,8 @@ class Context:
         self._variables = {}
         # Whether it has been told to run code since the machine was made: then some of it may still be running.
         self.used = False
+        # Whether its worker has said that it has begun with the code; not every worker does.
+        self.begun = False
         self._signal_when_known = None
         self._signal_when_told = None
         self._start()
@@ -100,6 +102,7 @@ class Context:
             self.turn.dropped["stdout" if output.lane == LANE_STDOUT else "stderr"] += output.lost
             output.lost = 0
         self.used = True
+        self.begun = False
         self.begin_turn(code)
         if any(output.backlog for output in self._outputs):
             self.pump()
@@ -175,6 +178,13 @@ class Context:
             if kind == ACKNOWLEDGED:
                 if self.acknowledge is not None:
                     self.acknowledge(self)
+                continue
+            if kind == BEGUN:
+                self.begun = True
+                continue
+            if kind == LEAVING:
+                self.begun = False
+                self.tell(pack(MARKED))
                 continue
             self._inbox.append((kind, payload, [output.reach() for output in self._outputs]))
             self._inbox_bytes += len(payload or b"") + 64

@@ -19,6 +19,9 @@ const TRIM = 'T'.charCodeAt(0);
 const VARIABLES = 'V'.charCodeAt(0);
 const INTERRUPT = 'I'.charCodeAt(0);
 const READ_BYTES = 65536;
+const MARKED = 'M'.charCodeAt(0);
+const begunMessage = Buffer.from([0, 0, 0, 0, 'B'.charCodeAt(0)]);
+const leavingMessage = Buffer.from([0, 0, 0, 0, 'L'.charCodeAt(0)]);
 const VALUE_MAX_CHARACTERS = 16384;
 const TEXT_MAX_CHARACTERS = 65536;
 const PLAIN_MAX_CHARACTERS = 1048576;
@@ -95,8 +98,14 @@ function evaluate(code, name) {
       process.nextTick(() => (broken ? reject(interrupted()) : error ? reject(error) : resolve(answer)));
     globalThis[postKey] = () => {
       // From here on SIGINT breaks the code; one that came before has left its word.
-      if (interruptedBefore()) throw interrupted();
+      fs.writeSync(3, begunMessage);
+      if (takeInterrupt()) throw interrupted();
       session.post('Runtime.evaluate', parameters, settle);
+      // A signal that comes as the code is left would end this process, or break the next turn.
+      if (takeInterrupt()) {
+        waitForNoSignal();
+        interruptTurn();
+      }
     };
     try {
       vm.runInThisContext(`globalThis[Symbol.for('bulkhead.post')]()`, { breakOnSigint: true });
@@ -334,7 +343,8 @@ function take(data) {
   }
 }
 
-function interruptedBefore() {
+// Whether such a message has come; it is then gone.
+function takeMessage(type) {
   const waiting = Buffer.alloc(READ_BYTES);
   try {
     const count = fs.readSync(3, waiting, 0, READ_BYTES, null);
@@ -342,9 +352,19 @@ function interruptedBefore() {
   } catch (error) {
     if (error.code !== 'EAGAIN') throw error;
   }
-  const found = messages.some(({ kind }) => kind === INTERRUPT);
-  if (found) messages.splice(0, messages.length, ...messages.filter(({ kind }) => kind !== INTERRUPT));
+  const found = messages.some(({ kind }) => kind === type);
+  if (found) messages.splice(0, messages.length, ...messages.filter(({ kind }) => kind !== type));
   return found;
+}
+
+function takeInterrupt() {
+  return takeMessage(INTERRUPT);
+}
+
+function waitForNoSignal() {
+  fs.writeSync(3, leavingMessage);
+  const sleeping = new Int32Array(new SharedArrayBuffer(4));
+  while (!takeMessage(MARKED)) Atomics.wait(sleeping, 0, 0, 1);
 }
 
 // Code that waits has children, perhaps, which get the signal too.

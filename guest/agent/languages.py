@@ -55,12 +55,17 @@ class JavascriptContext(_Spawned):
         self._spawn(argv, {1: stdout, 2: stderr, 3: control})
 
     def interrupt(self):
-        """A message, which Node answers unless code runs that does not let it read; SIGINT is for that code. One that comes while Node enters
-        or leaves such code ends Node, or breaks the next turn.
+        """A message, which Node answers, or finds before it begins or when it leaves; SIGINT is for code that does not let it read. One that
+        comes while Node enters or leaves such code would end Node, or break the next turn.
         """
         self.tell(pack(INTERRUPT))
         turn = self.turn
-        self.agent.loop.call_later(_NODE_ANSWERS_S, lambda: self.turn is turn and turn.running and self.signal(signal.SIGINT))
+
+        def break_code():
+            if self.turn is turn and turn.running and self.begun:
+                self.signal(signal.SIGINT)
+
+        self.agent.loop.call_later(_NODE_ANSWERS_S, break_code)
 
 
 class BashContext(_Spawned):
@@ -82,7 +87,6 @@ class BashContext(_Spawned):
         self._exports = ""
         self._answer = b""
         self._number = 0
-        self._begun = False
         self._interrupt_when_begun = False
         argv = ["bash", "--noprofile", "--rcfile", os.path.join(_FOLDER, "bash_worker.sh"), "--noediting", "-i"]
         # What it says at its start (that there is no terminal) is not the user's: the script takes stderr when it runs.
@@ -102,7 +106,7 @@ class BashContext(_Spawned):
         while position < len(code):
             position += os.pwrite(self._code, code[position:], position)
         self._number += 1
-        self._begun = self._interrupt_when_begun = False
+        self._interrupt_when_begun = False
         line = f'{self._exports}{self._reseed}eval "$__b"\n{self._done_line()}'
         self._reseed = self._exports = ""
         self.tell(line.encode("ascii"))
@@ -112,7 +116,7 @@ class BashContext(_Spawned):
 
     def interrupt(self):
         """Bash goes on when the command that it waits for ends by itself at that moment, so a turn that runs on is asked again."""
-        if not self._begun:
+        if not self.begun:
             self._interrupt_when_begun = True
             return
         self.signal(signal.SIGINT)
@@ -153,7 +157,7 @@ class BashContext(_Spawned):
         return done
 
     def _begin(self):
-        self._begun = True
+        self.begun = True
         if self._interrupt_when_begun and self.turn is not None and self.turn.running:
             self._interrupt_when_begun = False
             self.interrupt()

@@ -12,8 +12,8 @@ RUN, RESEED, TRIM, MARKED, WARM, RESEED_FIRST, INTERRUPT, VARIABLES = b"RSTMWFIV
 # RESEED_FIRST is a RESEED that nobody waits for: it comes before the first code that the worker is told to run.
 # INTERRUPT comes before the SIGINT for a turn: a worker that the signal reached before it had begun with the code finds it behind the code.
 # VARIABLES, an object in JSON, joins the environment before the next code; nobody waits for it either.
-EVENT, DONE, ACKNOWLEDGED, EVENT_NOW = b"EDAN"
-# EVENT_NOW is an EVENT whose worker waits for MARKED: the agent has noted how far the outputs reached, so that what is printed next
+EVENT, DONE, ACKNOWLEDGED, EVENT_NOW, BEGUN, LEAVING = b"EDANBL"
+# From BEGUN on a signal meets the code; a worker that says LEAVING waits for MARKED, after which none comes. EVENT_NOW is an EVENT whose worker waits for MARKED: the agent has noted how far the outputs reached, so that what is printed next
 # comes after the event.
 
 EVENT_MAX_BYTES = 8_388_608
@@ -51,7 +51,7 @@ class Reader:
             if len(rest) < HEADER.size:
                 return messages
             length, kind = HEADER.unpack_from(rest)
-            if kind not in (EVENT, DONE, ACKNOWLEDGED, EVENT_NOW):
+            if kind not in (EVENT, DONE, ACKNOWLEDGED, EVENT_NOW, BEGUN, LEAVING):
                 raise ValueError("unknown message of a worker")
             if length > EVENT_MAX_BYTES:
                 del rest[: HEADER.size]
