@@ -168,7 +168,8 @@ class PythonTest(AgentCase):
                     time.sleep(delays.random() * 0.002)
                     self.host.signal(turn, "interrupt")
                     self.host.finish(turn, 5)
-                    self.assertIn(self.status(turn), (("interrupted", "kept"), ("ok", "kept")))
+                    # Whether it noticed in time, and what the code made of it, is its own affair.
+                    self.assertEqual(turn.result["fate"], "kept")
                     self.assertEqual(self.host.run(after, language).out, "7\n")
 
     def test_kill_and_restart_are_quick(self):
