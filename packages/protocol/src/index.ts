@@ -85,5 +85,6 @@ export { type IssuedKey, type KeyResource, type Quotas, type TenantResource, ten
 export { type TurnResource } from './schemas/turns.ts';
 export { type AuthorityResource, type DecisionResource } from './schemas/authority.ts';
 export { type ParameterKind, parameterKinds } from './schemas/tools/parts.ts';
+export { type S3Credentials, type S3Operation, type S3Settings, s3Operations } from './schemas/tools/s3.ts';
 export { type SqlSettings } from './schemas/tools/sql.ts';
 export { type ToolSettings, toolSettingsSchema } from './schemas/tools/settings.ts';

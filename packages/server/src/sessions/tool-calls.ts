@@ -1,7 +1,15 @@
 // A call that guest code makes to a tool, from its bytes to its answer: what the session is, as the host knows it; the decision; its record; the tool;
 // the record's end. A session that may not and a tool that is not there get the same answer.
 
-import { BulkheadError, type DecisionId, type ErrorJson, type TenantId, makeId } from '@bulkhead/protocol';
+import {
+  BulkheadError,
+  type DecisionId,
+  type ErrorJson,
+  type SessionId,
+  type TenantId,
+  makeId,
+} from '@bulkhead/protocol';
+import { authorityLimits } from '../authority/authority-limits.ts';
 import type { Decision, SessionFacts } from '../authority/decision-point.ts';
 import { decide } from '../authority/decision-point.ts';
 import { isGranted } from '../authority/grant.ts';
@@ -12,6 +20,7 @@ import type { CallAnswer, GuestCall } from '../guest/guest-calls.ts';
 import type { Guest } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Tool, ToolResult } from '../tools/tool.ts';
+import { CallFiles, FileBudget } from './call-files.ts';
 import { errorJson } from './machine-error.ts';
 import { type SessionRecord, isFinal } from './session-record.ts';
 import type { SessionTools } from './session-tools.ts';
@@ -26,6 +35,8 @@ export interface TenantTools {
 export interface ToolSource {
   /** As it is now: what was changed before the call counts for it. Errors: `store_unavailable`. */
   of(tenant: TenantId): Promise<TenantTools>;
+  /** The session has ended, or sleeps: what was made for it alone is dropped. */
+  forget?(tenant: TenantId, session: SessionId): void;
 }
 
 /** Why a call that no policy was asked about was refused. */
@@ -54,6 +65,7 @@ const namePattern = /^[a-z][a-z0-9_]{0,62}$/;
 
 export class ToolCalls implements SessionTools {
   readonly #options: ToolCallsOptions;
+  readonly #hostFiles = new FileBudget();
 
   constructor(options: ToolCallsOptions) {
     this.#options = options;
@@ -62,7 +74,10 @@ export class ToolCalls implements SessionTools {
   attach(session: () => SessionRecord, guest: Guest): void {
     if (session().grant.operations.length === 0) return;
     try {
-      const calls = guest.serveCalls((call) => this.#answer(session(), guest, call));
+      const files = [new FileBudget(authorityLimits.sessionFilesMaxBytes), this.#hostFiles];
+      const calls = guest.serveCalls((call) => this.#answer(session(), guest, call, files));
+      const { tenant, id } = session();
+      void guest.ended.then(() => this.#options.source.forget?.(tenant, id));
       this.#catalogue(session()).then(
         (tools) => calls.announce({ tools }),
         () => undefined,
@@ -84,16 +99,22 @@ export class ToolCalls implements SessionTools {
     });
   }
 
-  async #answer(session: SessionRecord, guest: Guest, call: GuestCall): Promise<CallAnswer> {
+  async #answer(
+    session: SessionRecord,
+    guest: Guest,
+    call: GuestCall,
+    budgets: readonly FileBudget[],
+  ): Promise<CallAnswer> {
+    using files = new CallFiles(guest, call, budgets);
     try {
       if (isFinal(session)) throw new BulkheadError('session_ended', 'The session has ended.');
-      return await this.#carryOut(session, guest, call);
+      return await this.#carryOut(session, guest, call, files);
     } catch (error) {
       return { ok: false, error: errorJson(error) };
     }
   }
 
-  async #carryOut(session: SessionRecord, guest: Guest, call: GuestCall): Promise<CallAnswer> {
+  async #carryOut(session: SessionRecord, guest: Guest, call: GuestCall, files: CallFiles): Promise<CallAnswer> {
     const { engine, source, log } = this.#options;
     const { tools, policies, tenantName } = await source.of(session.tenant);
     const tool = tools.get(call.tool);
@@ -106,14 +127,17 @@ export class ToolCalls implements SessionTools {
       tool: call.tool,
       operation: call.operation,
       description,
-      argumentBytes: call.argumentBytes,
+      argumentBytes: await files.argumentBytes(description.parameters),
       resourceOf: (parsed) => tool.resourceOf(call.operation, parsed),
     });
     await log.begin(session, decision);
     if (decision.outcome !== 'allow') throw denied(decision.id);
     const { tenant, id, subject } = session;
     try {
-      const context = { tenant, session: id, subject, signal: call.signal };
+      const operations = Object.keys(tool.description.operations).filter((name) =>
+        isGranted(session.grant, call.tool, name),
+      );
+      const context = { tenant, session: id, subject, signal: call.signal, granted: operations, files: files.files };
       const answer = await deliver(guest, decision, await tool.call(call.operation, checked, context));
       await log.end(session, decision.id, null);
       return answer;

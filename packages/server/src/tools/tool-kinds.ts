@@ -3,6 +3,7 @@
 
 import type { ToolSettings } from '@bulkhead/protocol';
 import type { ToolDescription } from '../authority/tool-description.ts';
+import { describeS3Tool } from './s3/s3-operations.ts';
 import { describeSqlTool } from './sql/sql-tool.ts';
 import type { Tool, ToolSurroundings } from './tool.ts';
 
@@ -10,8 +11,10 @@ export function describeTool(name: string, settings: ToolSettings): ToolDescript
   switch (settings.kind) {
     case 'sql':
       return describeSqlTool({ name, ...settings });
+    case 's3':
+      return describeS3Tool(name, settings);
     default:
-      return noSuchKind(settings.kind);
+      return noSuchKind(settings);
   }
 }
 
@@ -22,12 +25,16 @@ export async function openTool(name: string, settings: ToolSettings, surrounding
       const { openSqlTool } = await import('./sql/open-sql-tool.ts');
       return await openSqlTool(name, settings, surroundings);
     }
+    case 's3': {
+      const { openS3Tool } = await import('./s3/open-s3-tool.ts');
+      return await openS3Tool(name, settings, surroundings);
+    }
     default:
-      return noSuchKind(settings.kind);
+      return noSuchKind(settings);
   }
 }
 
 /** Settings are checked when they come in: this is for the compiler, which says where a new kind is missing. */
-function noSuchKind(kind: never): never {
-  throw new TypeError(`There is no kind of tool ${String(kind)}.`);
+function noSuchKind(settings: never): never {
+  throw new TypeError(`There is no such kind of tool: ${JSON.stringify(settings)}.`);
 }
