@@ -50,9 +50,13 @@ class ToolFile:
         return open(self.path, mode, **options)
 
     def read(self):
-        """All of it."""
+        """All of it, as bytes."""
         with self.open() as file:
             return file.read()
+
+    def text(self, encoding="utf-8"):
+        """All of it, as text."""
+        return self.read().decode(encoding)
 
     def __repr__(self):
         return f"<ToolFile {self.path!r} ({self.content_type}, {self.size} bytes)>"
@@ -80,8 +84,13 @@ class Operation:
         self.__signature__ = inspect.Signature([_parameter(*item) for item in _in_order(self._parameters)])
 
     def __call__(self, **arguments):
-        given = {name: value for name, value in arguments.items() if value is not None}
+        given = {name: self._given(name, value) for name, value in arguments.items() if value is not None}
         return call_tool(self._tool, self.__name__, given)
+
+    def _given(self, name, value):
+        # A file is named by where it is, not by where this process is: the host reads it.
+        is_file = self._parameters.get(name, {}).get("kind") == "file"
+        return os.path.abspath(os.fspath(value)) if is_file else value
 
     def __repr__(self):
         return f"{self.__qualname__}{self.__signature__}"
