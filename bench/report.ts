@@ -7,6 +7,8 @@ export interface Summary {
   readonly n: number;
   readonly median: number;
   readonly p95: number;
+  /** Of fewer than 100 times, the largest. */
+  readonly p99: number;
   readonly max: number;
 }
 
@@ -55,8 +57,9 @@ function round(value: number): number {
 
 export function summarize(values: readonly number[]): Summary {
   const sorted = [...values].sort((a, b) => a - b);
-  const [median, p95, max] = [quantile(sorted, 0.5), quantile(sorted, 0.95), sorted.at(-1) ?? Number.NaN];
-  return { n: sorted.length, median: round(median), p95: round(p95), max: round(max) };
+  const [median, p95, p99] = [0.5, 0.95, 0.99].map((q) => round(quantile(sorted, q)));
+  const most = round(sorted.at(-1) ?? Number.NaN);
+  return { n: sorted.length, median: median ?? most, p95: p95 ?? most, p99: p99 ?? most, max: most };
 }
 
 export function compare(ours: Summary, values: readonly number[] | string): Baseline | string {

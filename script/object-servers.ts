@@ -53,9 +53,10 @@ async function findGo(): Promise<string> {
 
 /** Both, for the tests that follow. What fails is told by them. */
 export async function prepareObjectServers(): Promise<void> {
-  const failed = (error: unknown): void => {
-    mkdirSync(minioFolder, { recursive: true });
-    writeFileSync(minioProblemPath, error instanceof Error ? error.message : String(error));
-  };
-  await Promise.all([prepareMoto().catch(() => undefined), prepareMinio().catch(failed)]);
+  await Promise.all([prepareMoto().catch(() => undefined), prepareMinio().catch(noteProblem)]);
+}
+
+function noteProblem(error: unknown): void {
+  mkdirSync(minioFolder, { recursive: true });
+  writeFileSync(minioProblemPath, error instanceof Error ? error.message : String(error));
 }

@@ -47,6 +47,9 @@ const neverSucceed = new Set<string>([
   'rotateKey',
   'revokeKey',
   'closePort',
+  'getApproval',
+  'approveCall',
+  'refuseCall',
   ...skipped,
 ]);
 const graceMs = 120_000;

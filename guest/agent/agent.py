@@ -9,6 +9,7 @@ import traceback
 
 from . import calls
 from . import connections
+from . import egress
 from . import files
 from . import frames
 from . import processes
@@ -71,6 +72,7 @@ class Agent:
             "process.kill": self.background.open_kill,
             **calls.OPERATIONS,
             **connections.OPERATIONS,
+            **egress.OPERATIONS,
             **files.OPERATIONS,
             **system.OPERATIONS,
         }

@@ -17,74 +17,32 @@ CONNECT_WAIT_S = 10.0
 ADDRESSES = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
-class Connection(Stream):
-    """`connect`: ends when both directions have, when the connection breaks, or when it is killed."""
+class Relay(Stream):
+    """A stream joined to a socket: ends when both directions have, when the connection breaks, or when it is killed."""
 
-    def __init__(self, agent, number, port):
+    def __init__(self, agent, number):
         super().__init__(agent, number)
-        self._port = port
-        self._addresses = list(ADDRESSES)
         self._socket = None
         self._connected = False
-        self._timer = None
         self._waiting = bytearray()
         # Whether there is nothing more to write, or to read.
         self._write_ended = False
         self._read_ended = False
 
-    def begin(self):
-        """Try the first address."""
-        self._timer = self.agent.loop.call_later(CONNECT_WAIT_S, self._too_late)
-        self._try_next()
-
-    def _try_next(self):
-        while self._addresses:
-            family, address = self._addresses.pop(0)
-            try:
-                self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-                error = self._socket.connect_ex((address, self._port))
-            except OSError as failure:  # no IPv6 in this machine
-                error = failure.errno
-            if error == errno.EINPROGRESS:
-                self.agent.loop.watch(self._socket.fileno(), WRITE, self._ready)
-                return
-            if error == 0:
-                self._begin_relay()
-                return
-            self._drop()
-        self._fail("refused", f"nothing listens on port {self._port}")
-
-    def _too_late(self):
-        self._fail("refused", f"what listens on port {self._port} takes no connection")
-
-    def _ready(self, events):
-        """Runs outside the agent's guard: what fails here is this connection's, too."""
-        if not self._connected:
-            self._connecting()
-            return
-        if events & ~READ:
-            self._write()
-        if events & ~WRITE and self.open:
-            self._read()
-        self._look()
-
-    def _connecting(self):
-        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
-            self._drop()
-            self._try_next()
-            return
-        try:
-            self._socket.getpeername()
-        except OSError:
-            return  # the event was that of a socket that had this number before
-        self._begin_relay()
-
-    def _begin_relay(self):
-        self._timer.cancel()
+    def begin_relay(self):
+        """The socket is connected: say so, and relay."""
         self._connected = True
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.send_data(LANE_EVENTS, frames.dump_json({"type": "connected"}))
         self._write()
+        self._look()
+
+    def relay(self, events):
+        """Runs outside the agent's guard: what fails here is this connection's, too."""
+        if events & ~READ:
+            self._write()
+        if events & ~WRITE and self.open:
+            self._read()
         self._look()
 
     def _read(self):
@@ -105,7 +63,7 @@ class Connection(Stream):
             self.send_data(LANE_STDOUT, b"", FLAG_END)
 
     def _write(self):
-        """What a server does not want any more is swallowed: it may still have something to say."""
+        """What the other side does not want any more is swallowed: it may still have something to say."""
         try:
             while self._waiting and not self._write_ended:
                 count = self._socket.send(self._waiting)
@@ -127,7 +85,7 @@ class Connection(Stream):
         if not self.open or not self._connected:
             return
         if self._read_ended and self.input_ended and not self._waiting:
-            self._drop()
+            self.release()
             self.finish({})
             return
         mask = 0
@@ -135,16 +93,17 @@ class Connection(Stream):
             mask |= READ
         if self._waiting:
             mask |= WRITE
-        self.agent.loop.watch(self._socket.fileno(), mask, self._ready)
+        self.agent.loop.watch(self._socket.fileno(), mask, self.relay)
 
     def _broke(self, error):
-        self._fail("reset" if error.errno in (errno.ECONNRESET, errno.EPIPE) else "io", error.strerror or "the connection broke")
+        self.fail("reset" if error.errno in (errno.ECONNRESET, errno.EPIPE) else "io", error.strerror or "the connection broke")
 
-    def _fail(self, code, message):
-        self._release()
-        self.fail(code, message)
+    def fail(self, code, message):
+        """Whatever ends it, nothing of it is left."""
+        self.release()
+        super().fail(code, message)
 
-    def _drop(self):
+    def drop(self):
         """Let go of the socket; idempotent."""
         if self._socket is not None:
             self.agent.loop.forget(self._socket.fileno())
@@ -152,7 +111,7 @@ class Connection(Stream):
             self._socket = None
 
     def input(self, data, ended):
-        """Bytes for the server; bounded by the stream's credit."""
+        """Bytes for the other side; bounded by the stream's credit."""
         if self._write_ended:
             self.consumed(len(data))
         else:
@@ -169,18 +128,72 @@ class Connection(Stream):
     def signal(self, name, message):
         """`kill` is the only one that means something here."""
         if name == "kill":
-            self._release()
             self.fail("cancelled", "the connection was closed by the host")
 
     def abandon(self):
         """The epoch is over."""
         super().abandon()
-        self._release()
+        self.release()
 
-    def _release(self):
+    def release(self):
+        """Let go of everything; idempotent."""
+        self.drop()
+
+
+class Connection(Relay):
+    """`connect`: to a server in this machine."""
+
+    def __init__(self, agent, number, port):
+        super().__init__(agent, number)
+        self._port = port
+        self._addresses = list(ADDRESSES)
+        self._timer = None
+
+    def begin(self):
+        """Try the first address."""
+        self._timer = self.agent.loop.call_later(CONNECT_WAIT_S, self._too_late)
+        self._try_next()
+
+    def _try_next(self):
+        while self._addresses:
+            family, address = self._addresses.pop(0)
+            try:
+                self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+                error = self._socket.connect_ex((address, self._port))
+            except OSError as failure:  # no IPv6 in this machine
+                error = failure.errno
+            if error == errno.EINPROGRESS:
+                self.agent.loop.watch(self._socket.fileno(), WRITE, self._ready)
+                return
+            if error == 0:
+                self._connect_done()
+                return
+            self.drop()
+        self.fail("refused", f"nothing listens on port {self._port}")
+
+    def _too_late(self):
+        self.fail("refused", f"what listens on port {self._port} takes no connection")
+
+    def _ready(self, events):
+        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
+            self.drop()
+            self._try_next()
+            return
+        try:
+            self._socket.getpeername()
+        except OSError:
+            return  # the event was that of a socket that had this number before
+        self._connect_done()
+
+    def _connect_done(self):
+        self._timer.cancel()
+        self.begin_relay()
+
+    def release(self):
+        """The timer too."""
         if self._timer is not None:
             self._timer.cancel()
-        self._drop()
+        super().release()
 
 
 def open_connect(agent, number, message):

@@ -40,9 +40,12 @@ class Container:
     home = "/home/user"
     warm_home = "/var/cache/bulkhead"
     tools_socket = "/run/bulkhead-tools"
+    # Where guest code finds its proxy, when its session has one.
+    proxy_port = 3128
     user = "user"
 
     def __init__(self, memory_mib):
+        self.variables = {}
         self.groups = StoppedGroups(self)
         self._memory_mib = memory_mib
         self._limit_bytes = memory_mib * _MIB

@@ -14,7 +14,7 @@ from .frames import LANE_STDERR, LANE_STDOUT
 from .loop import READ, WRITE
 from .system import signal_group
 from .turn import STATUSES, Output
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, MARKED, RESEED_FIRST, RUN, Reader, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT_NOW, INTERRUPT, MARKED, RESEED_FIRST, RUN, VARIABLES, Reader, pack
 
 INBOX_MAX_BYTES = 16_777_216
 CONTROL_READ_BYTES = 65_536
@@ -48,11 +48,14 @@ class Context:
         self._inbox_bytes = 0
         self._last_marks = ()
         self._to_worker = bytearray()
-        # Comes before anything else that the worker is told.
-        self._first = b""
+        # Come before anything else that the worker is told, by their kind.
+        self._first = {}
+        # What was added to its environment, at its start or since.
+        self._variables = {}
         # Whether it has been told to run code since the machine was made: then some of it may still be running.
         self.used = False
         self._signal_when_known = None
+        self._signal_when_told = None
         self._start()
 
     # What a subclass says.
@@ -111,12 +114,22 @@ class Context:
 
     def reseed_first(self):
         """A request that waits for the next thing that the worker is told, and comes before it. It is not answered."""
-        self._first = pack(RESEED_FIRST)
+        self._first[RESEED_FIRST] = pack(RESEED_FIRST)
+
+    def set_variables(self, variables):
+        """What joins its environment before it runs more code."""
+        if variables != self._variables:
+            self._variables = variables
+            self.change_environment(variables)
+
+    def change_environment(self, variables):
+        """As its worker has to be told."""
+        self._first[VARIABLES] = pack(VARIABLES, json.dumps(variables).encode("ascii"))
 
     def tell(self, data):
         """Bytes for the worker, as it takes them."""
-        self._to_worker += self._first + data
-        self._first = b""
+        self._to_worker += b"".join(self._first.values()) + data
+        self._first.clear()
         self._write()
 
     def _write(self):
@@ -129,6 +142,9 @@ class Context:
             return
         except OSError:
             self._to_worker.clear()  # it has ended or closed its end; the exit says the rest
+        if self._signal_when_told is not None:
+            number, self._signal_when_told = self._signal_when_told, None
+            self.signal(number)
 
     def _control_ready(self, events):
         if events & WRITE:
@@ -257,8 +273,9 @@ class Context:
     # The process.
 
     def interrupt(self):
-        """SIGINT to the worker and what it runs in its process group."""
-        self.signal(signal.SIGINT)
+        """SIGINT to the worker and what it runs in its process group, once the worker has been told that it comes."""
+        self._signal_when_told = signal.SIGINT
+        self.tell(pack(INTERRUPT))
 
     def signal(self, number):
         """To the process group; kept until the process is known."""

@@ -47,7 +47,15 @@ class Contexts:
             self._count += 1
             context = self._classes[language](self, name, f"context-{os.getpid()}-{self._count}")
             self._contexts[language, name] = context
+            context.set_variables(self.agent.surroundings.variables)
         return context
+
+    def set_variables(self, variables):
+        """What all guest code finds in its environment from now on, in contexts that run already too."""
+        self.agent.surroundings.variables = variables
+        for context in self._contexts.values():
+            if context.exit is None:
+                context.set_variables(variables)
 
     def open_run(self, agent, number, message):
         """`run`."""

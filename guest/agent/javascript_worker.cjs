@@ -16,6 +16,9 @@ const vm = require('vm');
 const RUN = 'R'.charCodeAt(0);
 const RESEED = 'S'.charCodeAt(0);
 const TRIM = 'T'.charCodeAt(0);
+const VARIABLES = 'V'.charCodeAt(0);
+const INTERRUPT = 'I'.charCodeAt(0);
+const READ_BYTES = 65536;
 const VALUE_MAX_CHARACTERS = 16384;
 const TEXT_MAX_CHARACTERS = 65536;
 const PLAIN_MAX_CHARACTERS = 1048576;
@@ -90,7 +93,11 @@ function evaluate(code, name) {
     // The answer to code that a signal broke comes before we are told so: it is looked at when all of that is over.
     const settle = (error, answer) =>
       process.nextTick(() => (broken ? reject(interrupted()) : error ? reject(error) : resolve(answer)));
-    globalThis[postKey] = () => session.post('Runtime.evaluate', parameters, settle);
+    globalThis[postKey] = () => {
+      // From here on SIGINT breaks the code; one that came before has left its word.
+      if (interruptedBefore()) throw interrupted();
+      session.post('Runtime.evaluate', parameters, settle);
+    };
     try {
       vm.runInThisContext(`globalThis[Symbol.for('bulkhead.post')]()`, { breakOnSigint: true });
     } catch (error) {
@@ -294,9 +301,8 @@ function reseed() {
   }
 }
 
-process.on('SIGINT', () => {
-  if (interruptTurn !== null) interruptTurn();
-});
+// It breaks code that runs, see `evaluate`; outside of that it is not to end the process.
+process.on('SIGINT', () => undefined);
 process.on('uncaughtException', (error) => {
   process.stderr.write(`Uncaught ${util.inspect(error)}\n`);
 });
@@ -304,28 +310,57 @@ process.on('unhandledRejection', (error) => {
   process.stderr.write(`Uncaught (in promise) ${util.inspect(error)}\n`);
 });
 
-let received = Buffer.alloc(0);
 let parts = [];
 let partsBytes = 0;
 let wanted = 5;
+const messages = [];
 
-control.on('data', (data) => {
+// Into `messages`, whole ones.
+function take(data) {
   parts.push(data);
   partsBytes += data.length;
   while (partsBytes >= wanted) {
-    received = parts.length === 1 ? parts[0] : Buffer.concat(parts);
+    const received = parts.length === 1 ? parts[0] : Buffer.concat(parts);
     const length = received.readUInt32BE(0);
     wanted = 5 + length;
     if (received.length < wanted) {
       parts = [received];
       return;
     }
-    const kind = received[4];
-    const payload = received.subarray(5, wanted);
+    messages.push({ kind: received[4], payload: received.subarray(5, wanted) });
     parts = [received.subarray(wanted)];
     partsBytes = parts[0].length;
     wanted = 5;
+  }
+}
+
+function interruptedBefore() {
+  const waiting = Buffer.alloc(READ_BYTES);
+  try {
+    const count = fs.readSync(3, waiting, 0, READ_BYTES, null);
+    take(waiting.subarray(0, count));
+  } catch (error) {
+    if (error.code !== 'EAGAIN') throw error;
+  }
+  const found = messages.some(({ kind }) => kind === INTERRUPT);
+  if (found) messages.splice(0, messages.length, ...messages.filter(({ kind }) => kind !== INTERRUPT));
+  return found;
+}
+
+// Code that waits has children, perhaps, which get the signal too.
+function interruptWaiting() {
+  if (interruptTurn === null) return;
+  process.kill(0, 'SIGINT');
+  interruptTurn();
+}
+
+control.on('data', (data) => {
+  take(data);
+  for (let message = messages.shift(); message !== undefined; message = messages.shift()) {
+    const { kind, payload } = message;
     if (kind === RUN) run(payload.toString('utf8'));
+    else if (kind === VARIABLES) Object.assign(process.env, JSON.parse(payload.toString('utf8')));
+    else if (kind === INTERRUPT) interruptWaiting();
     else if (kind === RESEED || kind === TRIM) {
       if (kind === RESEED) reseed();
       else if (globalThis.gc) globalThis.gc();

@@ -2,8 +2,10 @@
 
 import fcntl
 import gc
+import json
 import os
 import random
+import select
 import signal
 import socket
 import struct
@@ -13,7 +15,7 @@ import threading
 
 from .spawn import base_environment
 from .system import trim_heap
-from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, WARM, pack
+from .worker_messages import ACKNOWLEDGED, DONE, EVENT, EVENT_NOW, HEADER, INTERRUPT, MARKED, RESEED, RESEED_FIRST, RUN, TRIM, VARIABLES, WARM, pack
 
 # Out of the way of user code that counts on low numbers being its own.
 CONTROL_FD = 700
@@ -95,16 +97,40 @@ class Control:
                         os._exit(0)
                     if message[0] == MARKED:
                         break
-                    if message[0] == RESEED:
-                        reseed()
+                    _take_meanwhile(*message)
             finally:
                 self.shielded = False
         self._late_interrupt()
+
+    def interrupted_before(self):
+        """Whether the turn was interrupted while its code lay unread: the signal of that has come to nothing."""
+        found = False
+        with self._lock:
+            self.shielded = True
+            try:
+                while select.select([self._socket], [], [], 0)[0]:
+                    message = self.receive()
+                    if message is None:
+                        os._exit(0)
+                    if message[0] == INTERRUPT:
+                        found = True
+                    _take_meanwhile(*message)
+            finally:
+                self.shielded = False
+        return found
 
     def _late_interrupt(self):
         if self.interrupted and threading.current_thread() is threading.main_thread():
             self.interrupted = False
             raise KeyboardInterrupt
+
+
+def _take_meanwhile(kind, payload):
+    """What a worker is told in the middle of something else."""
+    if kind == RESEED:
+        reseed()
+    elif kind == VARIABLES:
+        os.environ.update(json.loads(payload))
 
 
 _MT19937_STATE = struct.Struct("624I")
@@ -138,7 +164,7 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
     os.chdir(surroundings.home)
     os.environ.clear()
     os.environ.update(base_environment(surroundings, mark))
-    sys.path[:] = ["", *[entry for entry in sys.path if entry], os.environ["PYTHONPATH"]]
+    sys.path[:] = ["", *_packages(surroundings.home), *[entry for entry in sys.path if entry], os.environ["PYTHONPATH"]]
     sys.argv[:] = [""]
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -157,6 +183,8 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
             turn.run(payload)
         elif kind == RESEED_FIRST:
             reseed()
+        elif kind == VARIABLES:
+            os.environ.update(json.loads(payload))
         elif kind == RESEED:
             reseed()
             control.queue(ACKNOWLEDGED)
@@ -168,6 +196,11 @@ def serve(shell, surroundings, mark, control_fd, stdout_fd, stderr_fd):
             _trim()
             control.queue(ACKNOWLEDGED)
             control.flush()
+
+
+def _packages(home):
+    """Where pip installs for a user who cannot write where the system's packages are; this interpreter leaves it out."""
+    return [f"{home}/.local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"]
 
 
 def _take_outputs(stdout_fd, stderr_fd):
@@ -219,12 +252,15 @@ class _Turn:
         try:
             try:
                 self._running = True
+                if self._control.interrupted_before():
+                    raise KeyboardInterrupt
                 status = self._shell.run_turn(code.decode("utf-8"))
             finally:
                 self._running = False
                 self._control.interrupted = False
         except KeyboardInterrupt:
-            status = "interrupted"  # it came between the code's end and here
+            self._running = False
+            status = "interrupted"  # it came before the code or between its end and here
         except BaseException as error:  # noqa: BLE001 - MemoryError while reporting, or an exception thrown by a signal handler
             status = "error"
             try:

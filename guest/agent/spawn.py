@@ -18,7 +18,7 @@ def base_environment(surroundings, mark):
     """The whole environment of guest code. `mark` names the group of the process."""
     home = surroundings.home
     return {
-        "PATH": f"{PATH if surroundings.is_machine else os.environ.get('PATH', PATH)}:{_LIBRARY}/bin",
+        "PATH": f"{PATH if surroundings.is_machine else os.environ.get('PATH', PATH)}:{_LIBRARY}/bin:{home}/.local/bin",
         # The tools of the session, from every language.
         "PYTHONPATH": f"{_LIBRARY}/python",
         "NODE_PATH": f"{_LIBRARY}/javascript",
@@ -30,6 +30,7 @@ def base_environment(surroundings, mark):
         "LANG": "C.UTF-8",
         "PWD": home,
         "MPLBACKEND": "agg",
+        **surroundings.variables,
         **surroundings.groups.environment(mark),
     }
 

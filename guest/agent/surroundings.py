@@ -27,9 +27,13 @@ class Machine:
     user = "user"
     # Where guest code reaches the tools of its session.
     tools_socket = "/run/bulkhead-tools"
+    # Where guest code finds its proxy, when its session has one.
+    proxy_port = 3128
 
     def __init__(self):
         self.groups = ControlGroups()
+        # What guest code finds in its environment beside what all find.
+        self.variables = {}
         self._kernel = None
 
     def prepare(self):
@@ -126,6 +130,8 @@ class Development:
         self.user = "user"
         self.warm_home = home + "-warm"
         self.tools_socket = home + "-tools"
+        self.proxy_port = 0
+        self.variables = {}
         os.makedirs(home, exist_ok=True)
 
     def prepare(self):

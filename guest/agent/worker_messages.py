@@ -8,8 +8,10 @@ import struct
 
 HEADER = struct.Struct(">IB")
 
-RUN, RESEED, TRIM, MARKED, WARM, RESEED_FIRST = b"RSTMWF"
+RUN, RESEED, TRIM, MARKED, WARM, RESEED_FIRST, INTERRUPT, VARIABLES = b"RSTMWFIV"
 # RESEED_FIRST is a RESEED that nobody waits for: it comes before the first code that the worker is told to run.
+# INTERRUPT comes before the SIGINT for a turn: a worker that the signal reached before it had begun with the code finds it behind the code.
+# VARIABLES, an object in JSON, joins the environment before the next code; nobody waits for it either.
 EVENT, DONE, ACKNOWLEDGED, EVENT_NOW = b"EDAN"
 # EVENT_NOW is an EVENT whose worker waits for MARKED: the agent has noted how far the outputs reached, so that what is printed next
 # comes after the event.

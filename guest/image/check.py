@@ -20,7 +20,7 @@ matplotlib.pyplot.plot(a[0])
 matplotlib.pyplot.savefig("/dev/null", format="png")
 
 for command in (
-    "node -e 0", "bash -c :", "git --version", "curl --version", "jq --version", "rg --version", "ps --version",
+    "node -e 0", "bash -c :", "pip --version", "npm --version", "git --version", "curl --version", "jq --version", "rg --version", "ps --version",
     "killall --version", "ip -V", "less --version", "nano --version", "file --version", "unzip -v", "zip -v",
     "xz --version", "bzip2 --help", "tini --version", "mke2fs -V", "awk BEGIN{}", "which which", "perl -e 0",
     "find --version", "tar --version", "sed --version", "grep --version", "diff --version", "hostname", "python3 --version",

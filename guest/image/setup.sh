@@ -35,8 +35,16 @@ ldconfig
 update-ca-certificates --fresh >/dev/null 2>&1
 test -s /etc/ssl/certs/ca-certificates.crt
 
+# npm looks for what compiles addons, whether or not there are any.
+mkdir -p /usr/share/nodejs/node-gyp/bin
+echo 'console.error("There is no compiler here."); process.exit(1);' >/usr/share/nodejs/node-gyp/bin/node-gyp.js
+
 mkdir -p /home/user
 cp /etc/skel/.[a-z]* /home/user/
+# Where `pip install` puts what it installs: there before an interpreter looks, which would not look again.
+mkdir -p /home/user/.local/lib/python3.11/site-packages /home/user/.local/bin
+# No package manager of the system's has to be kept apart from pip.
+rm -f /usr/lib/python3.11/EXTERNALLY-MANAGED
 chmod 0700 /root
 chmod 1777 /tmp /var/tmp
 

@@ -98,6 +98,33 @@ for wrong in ("tools.other", "tools.prices.put"):
         )
         self.assertEqual(json.loads(asked[0]["arguments"]), {"key": "a/é.csv", "rows": 3})
 
+    def test_names_that_python_keeps_for_itself(self):
+        parameter = {"kind": "integer", "description": "since when", "minimum": 0, "maximum": 9}
+        operation = {"description": "all of it", "parameters": {"from": parameter, "class": {**parameter, "optional": True}}}
+        stream = self.host.open("calls")
+        described = {"name": "old", "description": "old names", "operations": {"import": operation}}
+        self.tell(stream, {"catalogue": {"tools": [described]}})
+        self.host.call("info")
+        code = """
+from bulkhead import tools
+print(dir(tools.old), tools.old.import_)
+print(tools.old.import_.__doc__.splitlines()[2])
+print(tools.old.import_(from_=3), tools.old.import_(**{"from": 4}), getattr(tools.old, "import")(from_=5, class_=6))
+"""
+        turn = self.run_code(code)
+        asked = self.serve(stream, turn, lambda message: {"ok": True, "value": message["operation"]})
+        self.assertEqual(turn.err, "")
+        self.assertEqual(
+            turn.out.splitlines(),
+            [
+                "['import_'] old.import(*, from_: 'int', class_: 'int' = None)",
+                "from_: since when At least 0, at most 9.",
+                "import import import",
+            ],
+        )
+        given = [json.loads(message["arguments"]) for message in asked]
+        self.assertEqual(given, [{"from": 3}, {"from": 4}, {"from": 5, "class": 6}])
+
     def test_the_shell(self):
         stream = self.open_calls()
         turn = self.run_code("bulkhead-tool prices get key=a/b rows:=3; bulkhead-tool prices get key=no; echo $?; bulkhead-tool x; echo $?", "bash")

@@ -2,11 +2,21 @@
 
 import json
 import os
+import random
 import shutil
 import time
 import unittest
 
 from client import Host, has_module
+
+
+# Code to keep a value, to run on, to end at once, to print the value.
+_INTERRUPTIBLE = {
+    "python": ("kept = 7", "while True: pass", "x = 1", "print(kept)"),
+    "bash": ("kept=7", "while :; do :; done", "x=1", "echo $kept"),
+}
+if shutil.which("node"):
+    _INTERRUPTIBLE["javascript"] = ("globalThis.kept = 7", "while (true) {}", "x = 1", "console.log(kept)")
 
 
 class AgentCase(unittest.TestCase):
@@ -136,6 +146,30 @@ class PythonTest(AgentCase):
                 if not code.startswith("!"):
                     self.assertEqual(turn.result["status"], "interrupted")
         self.assertEqual(self.host.run("kept").messages[0]["data"]["text/plain"], "5")
+
+    def test_interrupt_before_the_code_begins(self):
+        for language, (before, endless, _, after) in _INTERRUPTIBLE.items():
+            with self.subTest(language):
+                self.host.run(before, language)
+                for _ in range(20):
+                    turn = self.host.start(endless, language)
+                    self.host.signal(turn, "interrupt")
+                    self.host.finish(turn, 5)
+                    self.assertEqual(self.status(turn), ("interrupted", "kept"))
+                    self.assertEqual(self.host.run(after, language).out, "7\n")
+
+    def test_interrupt_at_any_moment(self):
+        delays = random.Random(7)
+        for language, (before, _, short, after) in _INTERRUPTIBLE.items():
+            self.host.run(before, language)
+            for round in range(60):
+                with self.subTest(language, round=round):
+                    turn = self.host.start(short, language)
+                    time.sleep(delays.random() * 0.002)
+                    self.host.signal(turn, "interrupt")
+                    self.host.finish(turn, 5)
+                    self.assertIn(self.status(turn), (("interrupted", "kept"), ("ok", "kept")))
+                    self.assertEqual(self.host.run(after, language).out, "7\n")
 
     def test_kill_and_restart_are_quick(self):
         code = "import os, signal, time, subprocess\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"

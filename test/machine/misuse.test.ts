@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type ContextFate, type ErrorCode, limits } from '@bulkhead/protocol';
+import { type ContextFate, type ErrorCode, limits, makeId } from '@bulkhead/protocol';
 import type { SessionHandle } from '@bulkhead/server';
 import { findMachines } from '../../packages/server/src/runtimes/machine-name.ts';
 import { onEveryRuntime, openSession, output, turn, useBulkhead } from './support.ts';
@@ -44,7 +44,7 @@ const misuses: readonly Misuse[] = [
     name: 'a fork bomb in Python',
     code: 'import os\nwhile True:\n    try: os.fork()\n    except OSError: pass',
     timeoutMs: 8000,
-    codes: ['turn_timeout'],
+    codes: ['turn_timeout', 'context_died'],
     overruns: true,
     fate: ['kept', 'lost'],
   },
@@ -115,6 +115,13 @@ await onEveryRuntime((runtime) => {
       await neighbourAnswers();
     });
   }
+
+  test('a session may use the memory of its size, also what its template has never touched', async () => {
+    await using session = await bulkhead().sessions.createSession({ tenant: makeId('tenant'), size: 'medium' });
+    const code = 'blocks = [bytearray(b"x") * 10_000_000 for _ in range(70)]\nprint(sum(map(len, blocks)))';
+    const result = await turn(session, code, { timeoutMs: 120_000 });
+    assert.equal(result.stdout, '700000000\n', JSON.stringify(result.error));
+  });
 
   test('a gigabyte of output is cut truthfully, and the host keeps little of it', async () => {
     await using session = await openSession(bulkhead());

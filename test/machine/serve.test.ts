@@ -95,9 +95,11 @@ test('a large file goes in and out with the same digest, and the server does not
   await new Promise<void>((resolve, reject) => {
     const headers = { authorization: `Bearer ${key}`, 'content-length': fileBytes };
     const upload = httpRequest(path, { method: 'PUT', headers }, (response) => {
-      response
-        .resume()
-        .once('end', () => (response.statusCode === 200 ? resolve() : reject(new Error(`${response.statusCode}`))));
+      response.resume().once('end', () => {
+        if (response.statusCode === 200) resolve();
+        else reject(new Error(`${response.statusCode}`));
+        upload.destroy();
+      });
     });
     upload.once('error', reject);
     void (async () => {

@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -185,6 +186,51 @@ def test_tenants_and_keys(connect: Callable[..., Any], live: LiveServer, request
         connect(live.url, rotated.secret).caller()
     client.tenants.delete(tenant.id)
     assert tenant.id not in [each.id for each in client.tenants.list()]
+
+
+def test_what_sessions_may_reach(connect: Callable[..., Any], live: LiveServer) -> None:
+    client = connect(live.url, live.key)
+    tenant = client.tenants.create(f"t-{random.randrange(10**9)}").id
+    authority = client.tenants.authority(tenant)
+    version = authority.set_secret("db", "a secret").version
+    assert [secret.name for secret in authority.get().secrets] == ["db"]
+    assert "unexpected" in authority.check_policies("nonsense").problems[0].message
+    policies = '@id("nothing") forbid(principal, action, resource);'
+    assert authority.set_policies(policies, if_version=version).policies == policies
+    with pytest.raises(BulkheadError, match="precondition_failed"):
+        authority.set_policies("", if_version=version)
+    tool = {"kind": "sql", "description": "d", "host": "127.0.0.1", "port": 1, "database": "d", "user": "u", "tls": "off"}
+    with pytest.raises(BulkheadError, match="tool_failed"):
+        connect(live.url, live.key, retry=RetryPolicy(attempts=1)).tenants.authority(tenant).set_tool("positions", tool)
+    assert authority.remove_tool("positions").tools == ()
+    assert authority.disable_subject("a/b@c").disabled_subjects == ("a/b@c",)
+    assert authority.enable_subject("a/b@c").disabled_subjects == ()
+    assert authority.remove_secret("db").secrets == ()
+    since = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    assert authority.diff_policies("", since=since, limit=10).compared == 0
+    assert authority.replay_decisions().items == ()
+    client.tenants.delete(tenant)
+
+
+def test_decisions_and_approvals(connect: Callable[..., Any], live: LiveServer) -> None:
+    client = connect(live.url, live.key)
+    assert list(client.decisions.list(outcome="deny", since=datetime(2026, 1, 1, tzinfo=timezone.utc))) == []
+    assert list(client.approvals.list(state="pending")) == []
+    with client.sessions.create(grant=["positions.*"]) as session:
+        assert list(session.approvals(state="pending")) == []
+        with pytest.raises(BulkheadError, match="forbidden"):
+            session.fork(grant=["payments.*"])
+    decision, approval = f"dec_{'0' * 26}", f"apr_{'0' * 26}"
+    for ask in (
+        lambda: client.decisions.get(decision),
+        lambda: client.decisions.explain(decision),
+        lambda: client.decisions.replay(decision),
+        lambda: client.approvals.get(approval),
+        lambda: client.approvals.approve(approval, reason="yes"),
+        lambda: client.approvals.refuse(approval, "no"),
+    ):
+        with pytest.raises(BulkheadError, match="not_found"):
+            ask()
 
 
 def test_a_turn_whose_connection_is_cut_again_and_again(

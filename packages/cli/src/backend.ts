@@ -15,6 +15,7 @@ import type {
   TurnResult,
 } from '@bulkhead/protocol';
 import type { Administration } from './administration.ts';
+import type { AuthorityAccess } from './authority-access.ts';
 
 /** What only the host of a session knows is null elsewhere. */
 export interface SessionInfo extends SessionResource {
@@ -27,6 +28,8 @@ export interface SessionRequest {
   readonly runtime?: RuntimeName;
   readonly minimumTier?: Tier;
   readonly timeLimits?: Partial<TimeLimits>;
+  /** The operations of tools that it may use. */
+  readonly grant?: readonly string[];
 }
 
 export interface CallOptions {
@@ -69,6 +72,7 @@ export interface CommandSession {
 /** Every call ends when the command has to end. Disposing it ends the sessions that were launched with it. */
 export interface Backend extends AsyncDisposable {
   readonly administration: Administration;
+  readonly authority: AuthorityAccess;
   /** One that ends with the command. */
   launchSession(request: SessionRequest, signal: AbortSignal): Promise<CommandSession>;
   /** One that is kept, resumed when it sleeps. */

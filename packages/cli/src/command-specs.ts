@@ -2,6 +2,7 @@
 
 import { languages, sizeNames, sizes, tiers } from '@bulkhead/protocol';
 import { accountSpecs } from './account-specs.ts';
+import { authoritySpecs } from './authority-specs.ts';
 import type { CommandSpec, OptionSpec } from './command.ts';
 import { help, json, quiet, server } from './option-specs.ts';
 
@@ -136,6 +137,12 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
         value: 'TIME',
         help: 'create: ended after so long, whatever it does; 8h unless said',
       },
+      grant: {
+        type: 'string',
+        multiple: true,
+        value: 'TOOL.OPERATION',
+        help: 'create: a tool that it may use as far as policies allow it, or TOOL.*; none unless said',
+      },
       size,
       runtime,
       'minimum-tier': minimumTier,
@@ -156,6 +163,7 @@ A session ends by itself when its lifetime is over, or when it has slept for as 
     ],
   },
   ...accountSpecs,
+  ...authoritySpecs,
   {
     name: 'serve',
     usage: 'serve [OPTION]...',
@@ -258,7 +266,7 @@ rest the strongest tier. Starts nothing. Exit code 69 when no session could be h
   },
   {
     name: 'bench',
-    usage: 'bench launch|create|turn|keep|density|crowd|suspend|resume|fork|sleep|http [OPTION]...',
+    usage: 'bench launch|create|turn|keep|density|crowd|suspend|resume|fork|sleep|http|authority [OPTION]...',
     summary: 'measure this host, beside what you would pick instead',
     description: `Each number says what its clock measured, from where to where. Ratios to the baselines of the same run are what travels to
 other machines.`,
@@ -278,6 +286,10 @@ other machines.`,
       ['bulkhead bench launch -n 50', 'from the call to a confirmed, unique machine'],
       ['bulkhead bench turn -n 200 --json', 'what a turn costs on top of its own work'],
       ['bulkhead bench http -n 50', 'the same over HTTP, and files both ways'],
+      [
+        'bulkhead bench authority -n 1000',
+        'a decision by the number of policies, and what it adds to a call of a tool',
+      ],
       ['bulkhead bench density -n 40', 'what an idle session keeps in memory'],
       ['bulkhead bench launch --runtime all', 'on every runtime that works here, in one run'],
       ['bulkhead bench resume -n 30', 'from asleep on the disk to a result, by how much was touched'],

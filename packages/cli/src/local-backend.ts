@@ -9,6 +9,7 @@ import {
   sessionResource,
 } from '@bulkhead/server';
 import type { Administration } from './administration.ts';
+import type { AuthorityAccess } from './authority-access.ts';
 import type {
   Backend,
   CallOptions,
@@ -20,6 +21,7 @@ import type {
 } from './backend.ts';
 import type { CommandContext } from './command.ts';
 import { LocalAdministration } from './local-administration.ts';
+import { LocalAuthority } from './local-authority.ts';
 import { type OpenedBulkhead, openLocal } from './local-session.ts';
 
 /** Errors: those of `openBulkhead`. */
@@ -32,11 +34,13 @@ export async function openLocalBackend(
 
 class LocalBackend implements Backend {
   readonly administration: Administration;
+  readonly authority: AuthorityAccess;
   readonly #local: OpenedBulkhead;
 
   constructor(local: OpenedBulkhead) {
     this.#local = local;
     this.administration = new LocalAdministration(local.bulkhead);
+    this.authority = new LocalAuthority(local.bulkhead);
   }
 
   async launchSession(request: SessionRequest, signal: AbortSignal): Promise<CommandSession> {

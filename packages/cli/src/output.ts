@@ -92,9 +92,18 @@ export class Output {
 
 /** One JSON document on a line of its own. Characters that could drive or mislead a terminal are escaped: it stays the same JSON. */
 export function jsonLine(value: unknown): string {
-  const text = JSON.stringify(value);
+  return `${visibleJson(JSON.stringify(value))}\n`;
+}
+
+/** JSON that is text already, in the same way. */
+export function visibleJson(text: string): string {
   // eslint-disable-next-line no-control-regex -- these characters are what it is about
-  return `${text.replaceAll(/[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]/g, escapeUnit)}\n`;
+  return text.replaceAll(/[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]/g, escapeUnit);
+}
+
+/** JSON in which look-alikes and what cannot be seen show themselves. */
+export function asciiJson(text: string): string {
+  return text.replaceAll(/[^\u0020-\u007e]/g, escapeUnit);
 }
 
 function escapeUnit(unit: string): string {

@@ -22,6 +22,8 @@ const listedBy: Partial<Record<IdKind, string>> = {
   session: 'bulkhead session list',
   tenant: 'bulkhead tenant list',
   key: 'bulkhead key list',
+  decision: 'bulkhead decision list',
+  approval: 'bulkhead approval list',
 };
 
 /** Errors: `invalid_request`. */
@@ -96,6 +98,18 @@ export function parseExpiry(text: string, nowUnixMs: number): string {
   throw new BulkheadError('invalid_request', `--expires ${JSON.stringify(text)} is no time to come.`, {
     hint: 'Write it like 90d, 12h, 4w or 2027-01-31.',
     details: { field: 'expires' },
+  });
+}
+
+/** `7d`, `12h`, `30m` ago, or a moment: the moment, in UTC. Errors: `invalid_request`. */
+export function parseSince(text: string, nowUnixMs: number): string {
+  const match = /^(\d{1,6})([mhdw])$/.exec(text);
+  const units: Readonly<Record<string, number>> = { m: 60_000, ...expiryUnitsMs };
+  const at = match === null ? parseMoment(text) : nowUnixMs - Number(match[1]) * (units[match[2] ?? ''] ?? 0);
+  if (at >= 0 && at <= nowUnixMs) return new Date(at).toISOString();
+  throw new BulkheadError('invalid_request', `--since ${JSON.stringify(text)} is no time that has been.`, {
+    hint: 'Write it like 7d, 12h, 30m or 2026-11-28.',
+    details: { field: 'since' },
   });
 }
 

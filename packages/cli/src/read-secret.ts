@@ -2,12 +2,17 @@
 
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, limits } from '@bulkhead/protocol';
 import type { CommandContext } from './command.ts';
 import { readLines } from './read-lines.ts';
 
+const noApiKey = {
+  message: 'There is no API key to log in with.',
+  hint: 'Type it at the prompt, or pipe it: `bulkhead login URL < key-file`.',
+};
+
 /** The first line of standard input; typed without being shown. Errors: `invalid_request`, `cancelled`. */
-export async function readSecret(context: CommandContext, prompt: string): Promise<string> {
+export async function readSecret(context: CommandContext, prompt: string, missing = noApiKey): Promise<string> {
   const { stdin, stdinIsTty, stderr, interrupts } = context;
   const stop = new AbortController();
   using _interrupts = interrupts.during(() => stop.abort());
@@ -26,9 +31,26 @@ export async function readSecret(context: CommandContext, prompt: string): Promi
   if (signal.aborted) throw new BulkheadError('cancelled', 'Stopped by a signal.');
   const secret = line.trim();
   if (secret !== '') return secret;
-  throw new BulkheadError('invalid_request', 'There is no API key to log in with.', {
-    hint: 'Type it at the prompt, or pipe it: `bulkhead login URL < key-file`.',
-  });
+  throw new BulkheadError('invalid_request', missing.message, { hint: missing.hint });
+}
+
+/** All of standard input, of several lines maybe, without the line end that a file has; at a prompt, a line. Errors: as `readSecret`, `limit_exceeded`. */
+export async function readSecretValue(context: CommandContext, prompt: string): Promise<string> {
+  const missing = { message: 'There is no secret.', hint: 'Type it at the prompt, or pipe it: `… < secret-file`.' };
+  if (context.stdinIsTty) return await readSecret(context, prompt, missing);
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of context.stdin) {
+    const piece = Buffer.from(chunk);
+    bytes += piece.length;
+    if (bytes > limits.secretMaxLength * 4) {
+      throw new BulkheadError('limit_exceeded', `A secret has at most ${limits.secretMaxLength} characters.`);
+    }
+    chunks.push(piece);
+  }
+  const secret = new TextDecoder().decode(Buffer.concat(chunks)).replace(/\r?\n$/, '');
+  if (secret !== '') return secret;
+  throw new BulkheadError('invalid_request', missing.message, { hint: missing.hint });
 }
 
 async function readHidden({ stdin }: CommandContext, signal: AbortSignal): Promise<string> {

@@ -3,6 +3,7 @@
 import type { CheckpointResource, SessionId, SessionResource, TurnRequest } from '@bulkhead/protocol';
 import { Bulkhead, type OwnedSession, type Session, type TurnStream, chunksOf } from '@bulkhead/sdk';
 import type { Administration } from './administration.ts';
+import type { AuthorityAccess } from './authority-access.ts';
 import type {
   Backend,
   CallOptions,
@@ -14,9 +15,11 @@ import type {
 } from './backend.ts';
 import type { ServerAddress } from './find-server.ts';
 import { ServerAdministration } from './server-administration.ts';
+import { ServerAuthority } from './server-authority.ts';
 
 export class ServerBackend implements Backend {
   readonly administration: Administration;
+  readonly authority: AuthorityAccess;
   readonly #client: Bulkhead;
   readonly #ended: AbortSignal;
   readonly #launched: OwnedSession[] = [];
@@ -25,6 +28,7 @@ export class ServerBackend implements Backend {
     this.#client = new Bulkhead(apiKey === undefined ? { url } : { url, apiKey });
     this.#ended = ended;
     this.administration = new ServerAdministration(this.#client, url, ended);
+    this.authority = new ServerAuthority(this.#client, ended);
   }
 
   async launchSession(request: SessionRequest, signal: AbortSignal): Promise<CommandSession> {
@@ -44,9 +48,12 @@ export class ServerBackend implements Backend {
     return toInfo((await this.#create(request, signal)).info);
   }
 
-  async #create(request: SessionRequest, signal: AbortSignal): Promise<OwnedSession> {
+  async #create({ grant, ...request }: SessionRequest, signal: AbortSignal): Promise<OwnedSession> {
     const options = { signal: AbortSignal.any([signal, this.#ended]) };
-    return await this.#client.sessions.create(request, options);
+    return await this.#client.sessions.create(
+      grant === undefined ? request : { ...request, grant: [...grant] },
+      options,
+    );
   }
 
   async listSessions({ ended }: { readonly ended: boolean }): Promise<readonly SessionInfo[]> {

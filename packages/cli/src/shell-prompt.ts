@@ -61,13 +61,12 @@ async function converse(options: PromptOptions, readline: Interface): Promise<nu
     // A new, empty line: what was typed is given up.
     readline.write(null, { ctrl: true, name: 'e' });
     readline.write(null, { ctrl: true, name: 'u' });
-    void context.stdout.write('\n').then(() => readline.prompt());
+    void context.stdout.write('\n').then(() => lines.prompt());
   });
   for (;;) {
     blocks.language = shell.language;
     const mark = { python: '>>> ', javascript: 'js> ', bash: 'sh$ ' }[shell.language];
-    readline.setPrompt(blocks.pending ? '... ' : mark);
-    readline.prompt();
+    lines.prompt(blocks.pending ? '... ' : mark);
     const line = await lines.next();
     if (line === undefined || signal.aborted) return 0;
     for (const block of blocks.push(line)) {
@@ -86,11 +85,13 @@ async function reopen({ context, shell, signal }: PromptOptions): Promise<void> 
 
 /** Lines as they are asked for: what is typed during a turn waits. */
 class LineQueue {
+  readonly #readline: Interface;
   readonly #lines: string[] = [];
   #closed = false;
   #waiting: ((line: string | undefined) => void) | undefined;
 
   constructor(readline: Interface, onInterrupt: () => void) {
+    this.#readline = readline;
     readline.on('line', (line) => {
       const waiting = this.#waiting;
       this.#waiting = undefined;
@@ -103,6 +104,13 @@ class LineQueue {
       this.#waiting = undefined;
     });
     readline.on('SIGINT', onInterrupt);
+  }
+
+  /** Ctrl-D may have come during a turn: then there is nobody to prompt, and what was typed before is still to be run. */
+  prompt(mark?: string): void {
+    if (this.#closed) return;
+    if (mark !== undefined) this.#readline.setPrompt(mark);
+    this.#readline.prompt();
   }
 
   async next(): Promise<string | undefined> {

@@ -13,6 +13,7 @@ export interface VerbCall {
   readonly input: CommandInput;
   /** What follows the verb. */
   readonly args: readonly string[];
+  readonly context: CommandContext;
   /** Aborted by the first interrupt. */
   readonly signal: AbortSignal;
 }
@@ -26,8 +27,10 @@ export interface Verb {
   readonly check?: (args: readonly string[]) => void;
   /** The document that is printed. */
   readonly act: (call: VerbCall) => Promise<unknown>;
-  /** The same for people, where it is not the document as it is. */
+  /** The same for people, where it is not the document as it is: a list, a record, or text as it is to be printed. */
   readonly show?: (answer: unknown) => unknown;
+  /** 0 unless said. */
+  readonly exitCode?: (answer: unknown) => number;
 }
 
 export interface VerbCommand {
@@ -52,13 +55,25 @@ export async function runVerb(command: VerbCommand, context: CommandContext, inp
   await using backend = await openBackend(context, input, { quiet: input.flag('quiet') || json, keep: true });
   const stop = new AbortController();
   using _interrupts = context.interrupts.during(() => stop.abort());
-  const answer = await verb.act({ backend, input, args, signal: stop.signal });
-  if (json) await context.stdout.write(jsonLine(answer));
+  const answer = await verb.act({ backend, input, args, context, signal: stop.signal });
+  return await printAnswer(verb, context, input, answer);
+}
+
+/** The exit code. */
+export async function printAnswer(
+  { show, exitCode }: Pick<Verb, 'show' | 'exitCode'>,
+  { stdout }: CommandContext,
+  input: CommandInput,
+  answer: unknown,
+): Promise<number> {
+  if (input.flag('json')) await stdout.write(jsonLine(answer));
   else {
-    const shown = verb.show === undefined ? answer : verb.show(answer);
-    await context.stdout.write(Array.isArray(shown) ? formatTable(shown) : formatRecord(shown));
+    const shown = show === undefined ? answer : show(answer);
+    // Text may quote what a tenant or a guest wrote.
+    if (typeof shown === 'string') await stdout.guest(shown);
+    else await stdout.write(Array.isArray(shown) ? formatTable(shown) : formatRecord(shown));
   }
-  return 0;
+  return exitCode?.(answer) ?? 0;
 }
 
 function unknownVerb({ name, verbs, others = [] }: VerbCommand, given: string): BulkheadError {

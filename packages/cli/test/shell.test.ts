@@ -188,6 +188,20 @@ describeBothWays('bulkhead shell, at a terminal', ({ environment }) => {
     assert.equal((await stat(path)).mode & 0o777, 0o600);
   });
 
+  it('runs what was typed before a Ctrl-D that comes during a turn, then ends', async () => {
+    await using folder = await makeFolder();
+    const typed = 'sleep(0.5)\rprint(6 * 7)\r\u0004';
+    const { exitCode, text } = await atTerminal(
+      ['shell'],
+      [
+        ['', '>>> '],
+        [typed, '\n42'],
+      ],
+      folder.path,
+    );
+    assert.equal(exitCode, 0, text);
+  });
+
   it('starts another session when the machine is gone', async () => {
     await using folder = await makeFolder();
     const { exitCode, text } = await atTerminal(

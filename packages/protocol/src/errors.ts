@@ -85,6 +85,7 @@ export const errorCatalogue = {
   tool_denied: { status: 403, retry: 'never', title: 'The session may not do this with the tool', exitCode: 6 },
   tool_failed: { status: 502, retry: 'never', title: 'What is behind the tool refused or failed', exitCode: 6 },
   tool_timeout: { status: 504, retry: 'never', title: 'The tool took longer than its limit', exitCode: 6 },
+  egress_blocked: { status: 502, retry: 'never', title: 'A connection is not what was allowed', exitCode: 6 },
   launch_failed: { status: 503, retry: 'after', title: 'The machine could not be launched', exitCode: 74 },
   launch_timeout: { status: 504, retry: 'after', title: 'The machine did not start in time', exitCode: 74 },
   capacity_exhausted: { status: 503, retry: 'after', title: 'This host has no room for another machine', exitCode: 75 },

@@ -13,6 +13,7 @@ export const idPrefixes = {
   port: 'prt',
   request: 'req',
   decision: 'dec',
+  approval: 'apr',
 } as const;
 export type IdKind = keyof typeof idPrefixes;
 
@@ -31,6 +32,8 @@ export type KeyId = Id<'key'>;
 export type PortId = Id<'port'>;
 export type RequestId = Id<'request'>;
 export type DecisionId = Id<'decision'>;
+/** A call of a tool that waits for a person. */
+export type ApprovalId = Id<'approval'>;
 
 // Crockford base 32 in lower case: no i, l, o, u, so that ids survive being read aloud and are valid host names.
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';

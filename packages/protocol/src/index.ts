@@ -1,4 +1,5 @@
 export {
+  type ApprovalId,
   type DecisionId,
   type Id,
   type IdKind,
@@ -83,8 +84,34 @@ export {
 export { type CheckpointResource, type SessionResource } from './schemas/sessions.ts';
 export { type IssuedKey, type KeyResource, type Quotas, type TenantResource, tenantName } from './schemas/tenants.ts';
 export { type TurnResource } from './schemas/turns.ts';
-export { type AuthorityResource, type DecisionResource } from './schemas/authority.ts';
+export {
+  type AuthorityResource,
+  type DecisionChangesPage,
+  type DecisionExplanation,
+  type DecisionReplay,
+  type DecisionResource,
+  type PolicyCheck,
+  secretName,
+} from './schemas/authority.ts';
+export { type ApprovalDetail, type ApprovalResource, type ApprovalState, approvalStates } from './schemas/approvals.ts';
 export { type ParameterKind, parameterKinds } from './schemas/tools/parts.ts';
 export { type S3Credentials, type S3Operation, type S3Settings, s3Operations } from './schemas/tools/s3.ts';
+export {
+  type EgressScheme,
+  type EgressSettings,
+  egressMethods,
+  egressSchemes,
+  hostNameMaxLength,
+  hostNamePattern,
+} from './schemas/tools/egress.ts';
+export {
+  type ArgumentPlace,
+  type HttpOperation,
+  type HttpParameter,
+  type HttpSettings,
+  httpSettings,
+} from './schemas/tools/http.ts';
+export { type McpSettings, type PinnedTool, mcpSettings } from './schemas/tools/mcp.ts';
+export { type HttpCredential } from './schemas/tools/remote.ts';
 export { type SqlSettings } from './schemas/tools/sql.ts';
 export { type ToolSettings, toolSettingsSchema } from './schemas/tools/settings.ts';

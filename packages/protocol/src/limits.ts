@@ -42,6 +42,16 @@ export const limits = {
   secretMaxLength: 16_384,
   policyTextMaxLength: 1_048_576,
   grantEntriesMaxCount: 500,
+  egressHostsMaxCount: 100,
+  egressAddressesMaxCount: 16,
+  /** Connections out of one session at once. */
+  egressConnectionsMaxCount: 16,
+  /** Subjects of one tenant that are disabled. */
+  disabledSubjectsMaxCount: 1000,
+  /** Calls that wait for a person at once. */
+  approvalsPerSessionMaxCount: 8,
+  approvalsPerTenantMaxCount: 200,
+  approvalReasonMaxLength: 1000,
   labelsMaxCount: 32,
   labelValueMaxLength: 256,
   subjectMaxLength: 256,

@@ -53,6 +53,7 @@ const tagDescriptions: Readonly<Record<RouteTag, string>> = {
   system: 'The server itself: whether it works, what it has, who is asking.',
   tenants: 'Tenants, their quotas, and the API keys of their callers.',
   authority: 'What the code of sessions may reach: tools, secrets, policies, and what was decided.',
+  approvals: 'Calls of tools that wait for a person, who sees the exact arguments and answers once.',
   sessions: 'Sessions: created, forked, put to sleep, woken, ended.',
   turns: 'Code that is run in a session, what it tells, and the interpreters that keep its variables.',
   files: 'Files in the machine of a session.',

@@ -40,6 +40,7 @@ export const routeTags = [
   'system',
   'tenants',
   'authority',
+  'approvals',
   'sessions',
   'turns',
   'files',

@@ -1,6 +1,7 @@
 // The API, as data: every route, by the name of its operation.
 
 import type { RouteSpec } from './route.ts';
+import { approvalRoutes } from './routes/approvals.ts';
 import { authorityRoutes } from './routes/authority.ts';
 import { commandRoutes, fileRoutes, portRoutes } from './routes/guest.ts';
 import { sessionRoutes, turnRoutes } from './routes/sessions.ts';
@@ -11,6 +12,7 @@ export const routes = {
   ...systemRoutes,
   ...tenantRoutes,
   ...authorityRoutes,
+  ...approvalRoutes,
   ...sessionRoutes,
   ...turnRoutes,
   ...fileRoutes,

@@ -1,7 +1,9 @@
 // The client of a Bulkhead server.
 
 import type { RouteAnswer, Routes } from '@bulkhead/protocol';
+import { Approvals } from './approvals.ts';
 import { Background } from './background.ts';
+import { Decisions } from './decisions.ts';
 import { type BulkheadOptions, type CallOptions, checkOptions } from './options.ts';
 import { Pages } from './pages.ts';
 import { Sessions } from './sessions.ts';
@@ -20,6 +22,8 @@ export type RuntimeResource = RouteAnswer<Routes['listRuntimes']>['items'][numbe
 export class Bulkhead implements AsyncDisposable {
   readonly sessions: Sessions;
   readonly tenants: Tenants;
+  readonly decisions: Decisions;
+  readonly approvals: Approvals;
   readonly #transport: Transport;
   readonly #background = new Background();
 
@@ -28,6 +32,8 @@ export class Bulkhead implements AsyncDisposable {
     this.#transport = new Transport(checkOptions(options));
     this.sessions = new Sessions({ transport: this.#transport, background: this.#background });
     this.tenants = new Tenants(this.#transport);
+    this.decisions = new Decisions(this.#transport);
+    this.approvals = new Approvals(this.#transport);
   }
 
   /** Who is asking, and what they may do. */

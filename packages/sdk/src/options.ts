@@ -39,6 +39,16 @@ export interface CreateOptions extends CallOptions {
   readonly idempotencyKey?: string;
 }
 
+export interface ListOptions extends CallOptions {
+  /** Of a page. */
+  readonly limit?: number;
+}
+
+/** With `ifVersion`, only that version of it is changed. Errors: `precondition_failed`. */
+export interface VersionedOptions extends CallOptions {
+  readonly ifVersion?: number;
+}
+
 export interface CheckedOptions {
   readonly base: URL;
   readonly credential: Credential;
@@ -111,4 +121,11 @@ function checkUrl(given: string | URL): URL {
   }
   if (!url.pathname.endsWith('/')) url.pathname += '/';
   return url;
+}
+
+export function ifMatch({
+  ifVersion,
+  ...options
+}: VersionedOptions): CallOptions & { headers?: Record<string, string> } {
+  return ifVersion === undefined ? options : { ...options, headers: { 'if-match': `"${ifVersion}"` } };
 }

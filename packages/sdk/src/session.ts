@@ -1,6 +1,8 @@
 // A session as a client works with it.
 
 import {
+  type ApprovalResource,
+  type ApprovalState,
   type Labels,
   type Language,
   type RouteAnswer,
@@ -101,6 +103,18 @@ export class Session {
     return new TurnStream(signal === undefined ? source : { ...source, signal });
   }
 
+  /** Its calls of tools that wait for a person, or did, newest first: why a turn does not go on. */
+  approvals(
+    options: CallOptions & { readonly state?: ApprovalState; readonly limit?: number } = {},
+  ): Pages<ApprovalResource> {
+    const { state, limit, ...call } = options;
+    const filter = { ...(state === undefined ? {} : { state }), ...(limit === undefined ? {} : { limit }) };
+    return new Pages((cursor) => {
+      const query = { ...filter, ...(cursor === undefined ? {} : { cursor }) };
+      return this.#connection.transport.call('listSessionApprovals', { params: { session: this.id }, query }, call);
+    });
+  }
+
   /** Its turns, oldest first, without their results. */
   turns(options: CallOptions & { readonly limit?: number } = {}): Pages<TurnResource> {
     const { limit, ...call } = options;
@@ -155,13 +169,16 @@ export class Session {
   }
 
   /** New sessions that begin as copies of it: all of them, or none. Each is terminated when it is disposed. */
-  async fork(options: CreateOptions & { readonly count?: number } = {}): Promise<readonly OwnedSession[]> {
-    const { count, signal, ...call } = options;
+  async fork(
+    options: CreateOptions & { readonly count?: number; readonly grant?: readonly string[] } = {},
+  ): Promise<readonly OwnedSession[]> {
+    const { count, grant, signal, ...call } = options;
     throwIfAborted(signal);
+    const body = { ...(count === undefined ? {} : { count }), ...(grant === undefined ? {} : { grant: [...grant] }) };
     const forking = this.#connection.transport
       .call(
         'forkSession',
-        { params: { session: this.id }, body: count === undefined ? {} : { count } },
+        { params: { session: this.id }, body },
         { ...call, ...(signal === undefined ? {} : { lastAttempt: signal }) },
       )
       .then(({ sessions }) => sessions.map((info) => new OwnedSession(this.#connection, info)));

@@ -1,23 +1,14 @@
 // Tenants and their API keys, for who administers them.
 
 import type { IssuedKey, KeyResource, RouteBody, Routes, TenantResource } from '@bulkhead/protocol';
-import type { CallOptions, CreateOptions } from './options.ts';
+import { Authority } from './authority.ts';
+import { type CallOptions, type CreateOptions, type ListOptions, type VersionedOptions, ifMatch } from './options.ts';
 import { Pages } from './pages.ts';
 import type { Transport } from './transport.ts';
 
 export type TenantRequest = RouteBody<Routes['createTenant']>;
 export type TenantUpdate = RouteBody<Routes['updateTenant']>;
 export type KeyRequest = RouteBody<Routes['createKey']>;
-
-export interface ListOptions extends CallOptions {
-  /** Of a page. */
-  readonly limit?: number;
-}
-
-/** With `ifVersion`, only that version of it is changed. Errors: `precondition_failed`. */
-export interface VersionedOptions extends CallOptions {
-  readonly ifVersion?: number;
-}
 
 export class Tenants {
   readonly #transport: Transport;
@@ -47,6 +38,11 @@ export class Tenants {
   /** Ends every session of it, revokes its keys and removes what was kept of it. */
   async delete(tenant: string, options: VersionedOptions = {}): Promise<void> {
     await this.#transport.call('deleteTenant', { params: { tenant } }, ifMatch(options));
+  }
+
+  /** What it has set up for its sessions. */
+  authority(tenant: string): Authority {
+    return new Authority(this.#transport, tenant);
   }
 
   keys(tenant: string): Keys {
@@ -99,8 +95,4 @@ export class Keys {
 
 function pageQuery(limit: number | undefined, cursor: string | undefined): { limit?: number; cursor?: string } {
   return { ...(limit === undefined ? {} : { limit }), ...(cursor === undefined ? {} : { cursor }) };
-}
-
-function ifMatch({ ifVersion, ...options }: VersionedOptions): CallOptions & { headers?: Record<string, string> } {
-  return ifVersion === undefined ? options : { ...options, headers: { 'if-match': `"${ifVersion}"` } };
 }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { type Socket, connect, createServer } from 'node:net';
 import { after, before, describe, it } from 'node:test';
-import type { TurnEvent } from '@bulkhead/protocol';
+import { type TurnEvent, makeId } from '@bulkhead/protocol';
 import { type TestService, startService } from '../../server/test/api/harness.ts';
 import { mulberry32 } from '../../server/src/runtimes/fake/fake-runtime.ts';
 import { Bulkhead, BulkheadError, chunksOf } from '../src/index.ts';
@@ -145,6 +145,50 @@ describe('the client and the server', () => {
     await session.refresh();
     assert.deepEqual((await session.setLabels({ a: 'b' }, { ifUnchanged: true })).labels, { a: 'b' });
     await assert.rejects(fork.run('1'), { code: 'session_ended' });
+  });
+
+  it('set up what sessions may reach, and read what was decided', async () => {
+    const client = clientOf();
+    const tenant = await client.tenants.create({ name: 'sdk-authority' });
+    const authority = client.tenants.authority(tenant.id);
+    const { version } = await authority.setSecret('db', 'a secret');
+    assert.deepEqual(
+      (await authority.get()).secrets.map(({ name }) => name),
+      ['db'],
+    );
+    const policies = '@id("nothing") forbid(principal, action, resource);';
+    assert.match((await authority.checkPolicies('nonsense')).problems[0]?.message ?? '', /unexpected/);
+    assert.equal((await authority.setPolicies(policies, { ifVersion: version })).policies, policies);
+    await assert.rejects(authority.setPolicies('', { ifVersion: version }), { code: 'precondition_failed' });
+    const tool = {
+      kind: 'sql',
+      description: 'd',
+      host: '127.0.0.1',
+      port: 1,
+      database: 'd',
+      user: 'u',
+      tls: 'off',
+    } as const;
+    await assert.rejects(authority.setTool('positions', tool), { code: 'tool_failed' });
+    assert.deepEqual((await authority.removeTool('positions')).tools, []);
+    assert.deepEqual((await authority.disableSubject('a/b@c')).disabledSubjects, ['a/b@c']);
+    assert.deepEqual((await authority.enableSubject('a/b@c')).disabledSubjects, []);
+    assert.deepEqual((await authority.removeSecret('db')).secrets, []);
+    assert.equal((await authority.diffPolicies('', { limit: 10 })).compared, 0);
+    assert.deepEqual((await authority.replayDecisions()).items, []);
+    assert.deepEqual(await client.decisions.list({ outcome: 'deny' }).all(), []);
+    assert.deepEqual(await client.approvals.list({ state: 'pending' }).all(), []);
+    await using session = await client.sessions.create({ grant: ['positions.*'] });
+    assert.deepEqual(await session.approvals({ state: 'pending', limit: 5 }).all(), []);
+    await assert.rejects(session.fork({ grant: ['payments.*'] }), { code: 'forbidden' });
+    const none = { code: 'not_found' };
+    const [decision, approval] = [makeId('decision'), makeId('approval')];
+    await assert.rejects(client.decisions.get(decision), none);
+    await assert.rejects(client.decisions.explain(decision), none);
+    await assert.rejects(client.decisions.replay(decision), none);
+    await assert.rejects(client.approvals.get(approval), none);
+    await assert.rejects(client.approvals.approve(approval, { reason: 'yes' }), none);
+    await assert.rejects(client.approvals.refuse(approval, 'no'), none);
   });
 
   it('administer tenants and keys; another tenant sees nothing', async () => {

@@ -1,12 +1,14 @@
 // The package's entry, and the one place where everything is put together: which runtime, on which host, with which images.
 // What is heavy or not needed by every command is loaded when it is asked for.
 
+import type { ImportRequest, ImportedTool } from './tools/http/import-openapi.ts';
 import type { TenantId, Tier } from '@bulkhead/protocol';
 import type { Config } from './config/config.ts';
 import type { AcceleratorFinding } from './doctor/check-accelerator.ts';
 import type { Doctor } from './doctor/doctor.ts';
 import type { Keeping } from './keep-sessions.ts';
 import { openQemuRuntime, openRuntimes } from './open-runtimes.ts';
+import type { OfflinePolicies } from './offline-policies.ts';
 import type { Authority } from './open-authority.ts';
 import type { Tenancy, TenancyOptions } from './open-tenancy.ts';
 import { planHost } from './plan-host.ts';
@@ -43,7 +45,19 @@ export type { Page, PageRequest } from './lib/page.ts';
 export type { Authority } from './open-authority.ts';
 export type { Reconciled, Tenancy } from './open-tenancy.ts';
 export type { Caller } from './tenants/caller.ts';
-export { checkpointResource, keyResource, sessionResource, tenantResource } from './api/rest/represent.ts';
+export {
+  approvalDetail,
+  approvalResource,
+  authorityResource,
+  changesPage,
+  checkpointResource,
+  decisionResource,
+  explanationResource,
+  keyResource,
+  sessionResource,
+  tenantResource,
+} from './api/rest/represent.ts';
+export type { NamedTool, OfflinePolicies, PolicyTestResult, PolicyTests } from './offline-policies.ts';
 export { destroySecret, writeSecret } from './lib/key-file.ts';
 export { readOwnerFile } from './lib/owner-file.ts';
 export { type ServerNearby, announceServer, findServerNearby } from './running-server.ts';
@@ -61,7 +75,7 @@ export type {
   TenantChange,
   Tenants,
 } from './tenants/tenancy.ts';
-export type { SessionFilter, SessionHost } from './sessions/stored-sessions.ts';
+export { type SessionFilter, type SessionHost, toSessionRow } from './sessions/stored-sessions.ts';
 export type { StoredTurn, TurnEventPage } from './sessions/stored-turns.ts';
 export type { RunningServer, ServeOptions } from './serve.ts';
 export type { KeptSnapshot } from './sessions/session-journal.ts';
@@ -122,6 +136,7 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
       ...(onTransition === undefined ? {} : { onTransition }),
     }),
   );
+  if (authority !== undefined) opening.defer(() => authority.approvals.stop());
   for (const record of keeping?.recovery.sessions ?? []) sessions.takeUp(record);
   const tenancy = keeping === undefined ? undefined : opening.use(await openTenants({ config, keeping, sessions }));
   const open = opening.move();
@@ -163,10 +178,22 @@ export async function serveMcp(bulkhead: Bulkhead, options: ServeMcpOptions): Pr
   await serve(bulkhead, options);
 }
 
+/** Settings of an HTTP tool from an OpenAPI document. Errors: `invalid_request`. */
+export async function importOpenapi(request: ImportRequest): Promise<ImportedTool> {
+  const { importOpenapi: read } = await import('./tools/http/import-openapi.ts');
+  return await read(request);
+}
+
 /** `bulkhead serve`. Errors: `config_invalid` when it cannot listen where it is configured to, and those of `openBulkhead`. */
 export async function startServer(config: Config, options: ServeOptions): Promise<RunningServer> {
   const { serve } = await import('./serve.ts');
   return await serve(config, (opening) => openBulkhead(config, opening), options);
+}
+
+/** Policies that are checked and tried without a server. */
+export async function loadOfflinePolicies(): Promise<OfflinePolicies> {
+  const { offlinePolicies } = await import('./offline-policies.ts');
+  return offlinePolicies;
 }
 
 /** The guest images of this host. Every answer is plain data. */

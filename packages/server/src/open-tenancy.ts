@@ -82,6 +82,7 @@ export function openTenancy({ config, keeping, sessions, clock = systemClock }: 
       clock,
       keys: knownKeys,
       tenants: knownTenants,
+      disabledSubjects: remember((id) => store.authority.disabledSubjects(id)),
       keyStore: store.keys,
       tokens: config.oidc === undefined ? undefined : new TokenVerifier(config.oidc),
       rates: new RateLimits(clock),

@@ -5,6 +5,7 @@ import { Server as HttpsServer } from 'node:https';
 import { BulkheadError } from '@bulkhead/protocol';
 import type { FastifyInstance } from 'fastify';
 import { Attachments } from './api/attachments.ts';
+import { CallerApprovals } from './api/caller-approvals.ts';
 import { CallerPorts } from './api/caller-ports.ts';
 import { CallerSessions } from './api/caller-sessions.ts';
 import { Connections } from './api/connections.ts';
@@ -110,6 +111,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     idempotency: tenancy.idempotency,
     authority: authority.tenants,
     decisions: authority.decisions,
+    approvals: new CallerApprovals(authority.approvals),
     connections,
     runtimes: async () => served.runtimes.map(({ capabilities }) => factsOf(capabilities)),
     templates: () => templatesOf(config),
@@ -146,6 +148,7 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
     const ended = await running.none(drainMs, new AbortController().signal);
     if (!ended) app.log.warn({ turns: running.count }, 'turns are ended that were given time to end');
     await attachments.close(detachMs);
+    await authority.approvals.stop();
     await sessions.close();
     // Whoever reads a turn has its end to read yet.
     await inFlight.none(lastEndsMs);

@@ -9,6 +9,16 @@
 from ._async.client import AsyncBulkhead
 from ._async.session import AsyncSession
 from ._async.streams import AsyncCommandStream, AsyncStream, AsyncTurnStream
+from ._authority_models import (
+    Approval,
+    ApprovalDetail,
+    Authority,
+    Decision,
+    DecisionChangesPage,
+    DecisionExplanation,
+    DecisionReplay,
+    PolicyCheck,
+)
 from ._errors import BulkheadError
 from ._events import (
     CommandEndEvent,
@@ -58,11 +68,14 @@ from ._sync.streams import CommandStream, Stream, TurnStream
 
 __all__ = [
     "ERROR_CATALOGUE",
+    "Approval",
+    "ApprovalDetail",
     "AsyncBulkhead",
     "AsyncCommandStream",
     "AsyncSession",
     "AsyncStream",
     "AsyncTurnStream",
+    "Authority",
     "Bulkhead",
     "BulkheadError",
     "Caller",
@@ -73,6 +86,10 @@ __all__ = [
     "CommandStream",
     "CommandText",
     "Context",
+    "Decision",
+    "DecisionChangesPage",
+    "DecisionExplanation",
+    "DecisionReplay",
     "EndEvent",
     "ErrorEntry",
     "ErrorInfo",
@@ -86,6 +103,7 @@ __all__ = [
     "IssuedKey",
     "Key",
     "Limits",
+    "PolicyCheck",
     "Port",
     "ProcessState",
     "Quotas",

@@ -87,6 +87,13 @@ def answer_seconds(timeout: Seconds | None, default_ms: int, slack: float) -> fl
     return (default_ms if limit is None else limit) / 1000 + slack
 
 
+def recorded(
+    session: str | None, since: datetime | None, limit: int | None, cursor: str | None
+) -> dict[str, Any]:
+    """Which recorded decisions are asked again."""
+    return given(session=session, since=moment(since), limit=limit, cursor=cursor)
+
+
 def tenant_fields(
     quotas: Mapping[str, int] | None, minimum_tier: str | None, retention_days: int | None
 ) -> dict[str, Any]:

@@ -11,8 +11,8 @@ RetryRule = Literal["never", "same_key", "after"]
 Accelerator = Literal["kvm", "tcg", "systrap", "ptrace", "none"]
 ContextFate = Literal["kept", "lost", "gone"]
 Language = Literal["python", "javascript", "bash"]
-Role = Literal["viewer", "developer", "operator", "admin"]
-Scope = Literal["sessions:read", "sessions:write", "sessions:any", "tenant:read", "authority:read", "authority:write", "keys:read", "keys:write", "installation:admin"]
+Role = Literal["viewer", "developer", "operator", "approver", "admin"]
+Scope = Literal["sessions:read", "sessions:write", "sessions:any", "tenant:read", "authority:read", "authority:write", "approvals:write", "keys:read", "keys:write", "installation:admin"]
 SessionState = Literal["creating", "ready", "busy", "capturing", "suspending", "suspended", "resuming", "terminating", "terminated", "failed"]
 Size = Literal["small", "medium", "large"]
 Tier = Literal["vm-kvm", "vm-emulated", "user-kernel", "none"]
@@ -68,6 +68,7 @@ ERROR_CATALOGUE: dict[str, ErrorEntry] = {
     "tool_denied": ErrorEntry(403, "never", "The session may not do this with the tool"),
     "tool_failed": ErrorEntry(502, "never", "What is behind the tool refused or failed"),
     "tool_timeout": ErrorEntry(504, "never", "The tool took longer than its limit"),
+    "egress_blocked": ErrorEntry(502, "never", "A connection is not what was allowed"),
     "launch_failed": ErrorEntry(503, "after", "The machine could not be launched"),
     "launch_timeout": ErrorEntry(504, "after", "The machine did not start in time"),
     "capacity_exhausted": ErrorEntry(503, "after", "This host has no room for another machine"),
@@ -106,13 +107,23 @@ ROUTES: dict[str, Route] = {
     "getAuthority": Route("GET", "/v1/tenants/{tenant}/authority", False, False),
     "putPolicies": Route("PUT", "/v1/tenants/{tenant}/policies", False, False),
     "checkPolicies": Route("POST", "/v1/tenants/{tenant}/policies/check", False, False),
+    "diffPolicies": Route("POST", "/v1/tenants/{tenant}/policies/diff", False, False),
+    "replayDecisions": Route("POST", "/v1/tenants/{tenant}/decisions/replay", False, False),
+    "disableSubject": Route("PUT", "/v1/tenants/{tenant}/subjects/{subject}/disabled", False, False),
+    "enableSubject": Route("DELETE", "/v1/tenants/{tenant}/subjects/{subject}/disabled", False, False),
     "putTool": Route("PUT", "/v1/tenants/{tenant}/tools/{tool}", False, False),
     "deleteTool": Route("DELETE", "/v1/tenants/{tenant}/tools/{tool}", False, False),
     "putSecret": Route("PUT", "/v1/tenants/{tenant}/secrets/{secret}", False, False),
     "deleteSecret": Route("DELETE", "/v1/tenants/{tenant}/secrets/{secret}", False, False),
     "listDecisions": Route("GET", "/v1/decisions", False, False),
     "getDecision": Route("GET", "/v1/decisions/{decision}", False, False),
+    "explainDecision": Route("GET", "/v1/decisions/{decision}/explanation", False, False),
     "replayDecision": Route("POST", "/v1/decisions/{decision}/replay", False, False),
+    "listApprovals": Route("GET", "/v1/approvals", False, False),
+    "listSessionApprovals": Route("GET", "/v1/sessions/{session}/approvals", False, False),
+    "getApproval": Route("GET", "/v1/approvals/{approval}", False, False),
+    "approveCall": Route("POST", "/v1/approvals/{approval}/approve", False, False),
+    "refuseCall": Route("POST", "/v1/approvals/{approval}/refuse", False, False),
     "createSession": Route("POST", "/v1/sessions", False, True),
     "listSessions": Route("GET", "/v1/sessions", False, False),
     "getSession": Route("GET", "/v1/sessions/{session}", False, False),
@@ -184,6 +195,13 @@ LIMITS: dict[str, int] = {
     "secretMaxLength": 16384,
     "policyTextMaxLength": 1048576,
     "grantEntriesMaxCount": 500,
+    "egressHostsMaxCount": 100,
+    "egressAddressesMaxCount": 16,
+    "egressConnectionsMaxCount": 16,
+    "disabledSubjectsMaxCount": 1000,
+    "approvalsPerSessionMaxCount": 8,
+    "approvalsPerTenantMaxCount": 200,
+    "approvalReasonMaxLength": 1000,
     "labelsMaxCount": 32,
     "labelValueMaxLength": 256,
     "subjectMaxLength": 256,

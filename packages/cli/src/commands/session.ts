@@ -52,9 +52,9 @@ async function create({ backend, input, signal }: VerbCall): Promise<unknown> {
     const text = input.text(option);
     if (text !== undefined) timeLimits[limit] = parseDurationMs(text);
   }
-  return sessionDocument(
-    await backend.createSession({ size: parseSize(input.text('size')), ...parsePlacement(input), timeLimits }, signal),
-  );
+  const grant = input.texts('grant');
+  const request = { size: parseSize(input.text('size')), ...parsePlacement(input), timeLimits };
+  return sessionDocument(await backend.createSession(grant.length === 0 ? request : { ...request, grant }, signal));
 }
 
 async function list({ backend, input }: VerbCall): Promise<unknown> {

@@ -17,7 +17,10 @@ import {
   type TurnRequest,
   type TurnResult,
 } from '@bulkhead/protocol';
+import type { ToolDescription } from '../authority/tool-description.ts';
+import type { CallAnswer } from '../guest/guest-calls.ts';
 import type { Page, PageRequest } from '../lib/page.ts';
+import type { AnswerOptions, SessionCall } from '../sessions/session-tools.ts';
 import { endedError } from '../sessions/session-errors.ts';
 import type { SessionGuest } from '../sessions/session-guest.ts';
 import type { KeptSnapshot } from '../sessions/session-journal.ts';
@@ -299,6 +302,24 @@ export class CallerSessions {
     checkScope(caller, 'sessions:read');
     await this.#findHere(caller, id);
     return this.#sessions.guestOf(caller.tenant, id);
+  }
+
+  /** What the session was granted. Errors: `not_found`, `store_unavailable`. */
+  async tools(caller: Caller, id: SessionId): Promise<readonly ToolDescription[]> {
+    checkScope(caller, 'sessions:read');
+    await this.#findHere(caller, id);
+    return await this.#sessions.listTools(caller.tenant, id);
+  }
+
+  /** With the authority of the session, whoever the caller is: what it may is what its own code may. Errors: `not_found`, those of `Sessions.callTool`. */
+  async callTool(
+    caller: Caller,
+    id: SessionId,
+    call: SessionCall,
+    options: CallOptions & AnswerOptions = {},
+  ): Promise<CallAnswer> {
+    await this.#touch(caller, id);
+    return await this.#sessions.callTool(caller.tenant, id, call, options);
   }
 
   /** To change something. */

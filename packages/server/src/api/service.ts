@@ -5,6 +5,7 @@ import type { Access, ApiKeys, Idempotency, Tenants } from '../tenants/tenancy.t
 import type { Attachments } from './attachments.ts';
 import type { StoredDecisions } from '../sessions/stored-decisions.ts';
 import type { TenantAuthority } from '../tools/tenant-authority.ts';
+import type { CallerApprovals } from './caller-approvals.ts';
 import type { CallerSessions } from './caller-sessions.ts';
 import type { CallerPorts } from './caller-ports.ts';
 import type { Connections } from './connections.ts';
@@ -20,8 +21,13 @@ export interface Service {
   readonly keys: ApiKeys;
   readonly idempotency: Idempotency;
   /** What tenants have set up for their sessions, and what was decided by it. */
-  readonly authority: Pick<TenantAuthority, 'facts' | 'putTool' | 'putSecret' | 'putPolicies' | 'checkPolicies'>;
-  readonly decisions: Pick<StoredDecisions, 'get' | 'list' | 'replay'>;
+  readonly authority: Pick<
+    TenantAuthority,
+    'facts' | 'putTool' | 'putSecret' | 'putPolicies' | 'checkPolicies' | 'readPolicies' | 'setSubjectDisabled'
+  >;
+  readonly decisions: Pick<StoredDecisions, 'get' | 'list' | 'replay' | 'explain' | 'compare'>;
+  /** Calls that wait for a person. */
+  readonly approvals: CallerApprovals;
   /** Streams that tenants have open. */
   readonly connections: Connections;
   /** What makes machines here. */

@@ -13,6 +13,7 @@ export const authorityLimits = {
   hostFilesMaxBytes: 536_870_912,
   policiesMaxCount: 2000,
   policyTextMaxBytes: 1_048_576,
-  /** Versions of policies that are ready to be asked. */
+  /** Versions of policies that are ready to be asked, and the parts of them that are about one action. */
   policySetsMaxCount: 64,
+  policySlicesMaxCount: 128,
 } as const;

@@ -23,7 +23,7 @@ const entities = `
   entity Object in [Prefix, Bucket];
   entity Database;
   entity Query in [Database];
-  entity Host;
+  entity Host in [Host];
   entity Endpoint in [Host];
   entity Server;
 `;

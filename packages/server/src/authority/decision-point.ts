@@ -26,7 +26,12 @@ export interface SessionFacts {
   readonly turnCount: number;
   readonly isFork: boolean;
   readonly grant: Grant;
+  /** The tenant has disabled the subject; nothing is allowed then. */
+  readonly subjectDisabled?: boolean;
 }
+
+/** Why no policy is asked. */
+export type Refusal = 'unknown' | 'grant' | 'subject';
 
 export interface ToolCall {
   readonly tool: string;
@@ -41,7 +46,7 @@ export interface ToolCall {
 export interface Decision {
   readonly id: DecisionId;
   readonly outcome: 'allow' | 'deny' | 'ask';
-  readonly reason: PolicyAnswer['reason'] | 'grant';
+  readonly reason: PolicyAnswer['reason'] | Refusal;
   readonly policies: readonly string[];
   readonly policySet: PolicySet;
   readonly action: string;
@@ -63,10 +68,11 @@ export function decide(
   const resource = call.resourceOf(checked);
   const action = actionName(tool, operation);
   const request = writeRequest(session, action, resource, visibleArguments(description.parameters, checked));
-  const answer: PolicyAnswer | { readonly outcome: 'deny'; readonly reason: 'grant'; readonly policies: readonly [] } =
-    isGranted(session.grant, tool, operation)
+  const refusal = findRefusal(session, tool, operation);
+  const answer =
+    refusal === undefined
       ? engine.decide(policies, request)
-      : { outcome: 'deny', reason: 'grant', policies: [] };
+      : { outcome: 'deny' as const, reason: refusal, policies: [] };
   const decision: Decision = {
     id: makeId('decision'),
     ...answer,
@@ -77,6 +83,16 @@ export function decide(
     request,
   };
   return { decision, checked };
+}
+
+/** What comes before every policy: whose session it is, and what that was granted. */
+export function findRefusal(
+  { subjectDisabled, grant }: Pick<SessionFacts, 'subjectDisabled' | 'grant'>,
+  tool: string,
+  operation: string,
+): 'grant' | 'subject' | undefined {
+  if (subjectDisabled === true) return 'subject';
+  return isGranted(grant, tool, operation) ? undefined : 'grant';
 }
 
 function uid(type: string, id: string): { readonly type: string; readonly id: string } {

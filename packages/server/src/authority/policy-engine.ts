@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import {
   type AuthorizationAnswer,
+  type CheckParseAnswer,
   type Context,
   type EntityJson,
   type EntityUidJson,
@@ -13,7 +14,7 @@ import {
 } from '@cedar-policy/cedar-wasm/nodejs';
 import { BulkheadError } from '@bulkhead/protocol';
 import { authorityLimits } from './authority-limits.ts';
-import type { PolicySet } from './policy-set.ts';
+import { type PolicySet, actionKey } from './policy-set.ts';
 
 export interface PolicyRequest {
   readonly principal: EntityUidJson;
@@ -32,48 +33,62 @@ export interface PolicyAnswer {
 }
 
 export class PolicyEngine {
-  /** Cedar keeps what it has read under a name, and for good: names are used again, that of the set unused for longest first. */
-  readonly #slots = new Map<string, string>();
-  readonly #prefix = randomUUID();
+  readonly #schemas = new Slots(authorityLimits.policySetsMaxCount);
+  readonly #policies = new Slots(authorityLimits.policySlicesMaxCount);
 
   decide(set: PolicySet, { principal, action, resource, context, entities }: PolicyRequest): PolicyAnswer {
-    const slot = this.#slotOf(set);
     const answer = statefulIsAuthorized({
       principal,
       action,
       resource,
       context,
       entities: [...entities],
-      preparsedSchemaName: slot,
-      preparsedPolicySetId: slot,
+      preparsedSchemaName: this.#schemas.take(set.version, (slot) => preparseSchema(slot, set.schema)),
+      preparsedPolicySetId: this.#slice(set, action),
       validateRequest: true,
     });
     return judge(set, answer);
   }
 
-  #slotOf(set: PolicySet): string {
-    const known = this.#slots.get(set.version);
-    this.#slots.delete(set.version);
-    const slot = known ?? this.#freeSlot();
-    if (known === undefined) fill(slot, set);
-    this.#slots.set(set.version, slot);
-    return slot;
-  }
-
-  #freeSlot(): string {
-    const oldest = this.#slots.entries().next().value;
-    if (oldest === undefined || this.#slots.size < authorityLimits.policySetsMaxCount) {
-      return `${this.#prefix}:${this.#slots.size}`;
-    }
-    this.#slots.delete(oldest[0]);
-    return oldest[1];
+  /** What is asked costs by the policy, so those that are about other actions are left out: by their scope they cannot apply, nor fail. */
+  #slice(set: PolicySet, action: EntityUidJson): string {
+    const key = actionKey('__entity' in action ? action.__entity : action);
+    const relevant = set.policies.filter(({ actions }) => actions === null || actions.includes(key));
+    const name = relevant.length === set.policies.length ? set.version : `${set.version} ${key}`;
+    return this.#policies.take(name, (slot) => {
+      const staticPolicies = Object.fromEntries(relevant.map(({ id, source }) => [id, source]));
+      return preparsePolicySet(slot, { staticPolicies });
+    });
   }
 }
 
-function fill(slot: string, { schema, policies }: PolicySet): void {
-  const staticPolicies = Object.fromEntries(policies.map(({ id, source }) => [id, source]));
-  for (const answer of [preparseSchema(slot, schema), preparsePolicySet(slot, { staticPolicies })]) {
-    if (answer.type === 'failure') throw new BulkheadError('internal', 'Policies that were checked cannot be read.');
+/** Cedar keeps what it has read under a name, and for good: names are used again, that of what was unused for longest first. */
+class Slots {
+  readonly #maxCount: number;
+  readonly #slots = new Map<string, string>();
+  readonly #prefix = randomUUID();
+
+  constructor(maxCount: number) {
+    this.#maxCount = maxCount;
+  }
+
+  /** Errors: `internal` for what was checked and cannot be read. */
+  take(name: string, fill: (slot: string) => CheckParseAnswer): string {
+    const known = this.#slots.get(name);
+    this.#slots.delete(name);
+    const slot = known ?? this.#free();
+    if (known === undefined && fill(slot).type === 'failure') {
+      throw new BulkheadError('internal', 'Policies that were checked cannot be read.');
+    }
+    this.#slots.set(name, slot);
+    return slot;
+  }
+
+  #free(): string {
+    const oldest = this.#slots.entries().next().value;
+    if (oldest === undefined || this.#slots.size < this.#maxCount) return `${this.#prefix}:${this.#slots.size}`;
+    this.#slots.delete(oldest[0]);
+    return oldest[1];
   }
 }
 

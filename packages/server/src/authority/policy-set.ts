@@ -1,7 +1,14 @@
 // A tenant's policies in Cedar: read, held against the schema of its tools, and named, so that every decision can say which of them made it.
 
 import { createHash } from 'node:crypto';
-import { type DetailedError, policySetTextToParts, policyToJson, validate } from '@cedar-policy/cedar-wasm/nodejs';
+import {
+  type ActionConstraint,
+  type DetailedError,
+  type TypeAndId,
+  policySetTextToParts,
+  policyToJson,
+  validate,
+} from '@cedar-policy/cedar-wasm/nodejs';
 import { BulkheadError } from '@bulkhead/protocol';
 import { authorityLimits } from './authority-limits.ts';
 
@@ -69,6 +76,8 @@ export interface NamedPolicy {
   readonly source: string;
   /** It is annotated with `@approval("required")`, which Cedar itself does not know. */
   readonly needsApproval: boolean;
+  /** The only actions that it can apply to, each as its type and id; null for any. */
+  readonly actions: readonly string[] | null;
 }
 
 /** Each by its `@id`, or by its place; two of one name could not be told apart in a record. */
@@ -93,9 +102,23 @@ function namePolicies(sources: readonly string[]): {
       refuse('`@approval` takes "required", on a policy that permits.');
     }
     seen.add(id);
-    policies.push({ id, source, needsApproval: approval === 'required' });
+    const actions = parsed.type === 'success' ? actionsOf(parsed.json.action) : null;
+    policies.push({ id, source, needsApproval: approval === 'required', actions });
   }
   return { policies, problems };
+}
+
+/** How an action is written in `NamedPolicy.actions`. */
+export function actionKey({ type, id }: TypeAndId): string {
+  return `${type}::${JSON.stringify(id)}`;
+}
+
+/** From the scope of a policy. Actions have no groups here: to be in one is to be it. */
+function actionsOf(scope: ActionConstraint): readonly string[] | null {
+  if (scope.op === 'All') return null;
+  const entities = 'entities' in scope ? scope.entities : 'entity' in scope ? [scope.entity] : [];
+  const named = entities.map((entity) => ('__entity' in entity ? entity.__entity : entity));
+  return named.length === 0 ? null : named.map(actionKey);
 }
 
 /** Policies that were checked, in one version. */

@@ -40,6 +40,8 @@ export interface Config {
   readonly runtime: 'auto' | RuntimeName;
   /** Where this host is, as policies know it. */
   readonly region: string;
+  /** How long a call of a tool waits for a person to approve it. */
+  readonly approvalTimeoutMs: number;
   /** No session runs with a weaker wall than this, whatever it asks for. */
   readonly minimumTier: Tier;
   /** The server that commands talk to, when there is one. */
@@ -148,6 +150,12 @@ const environmentSchema = z.object({
     .string()
     .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, { message: 'expected a region like eu-west-1' })
     .default('local'),
+  BULKHEAD_APPROVAL_TIMEOUT_SECONDS: z
+    .string()
+    .regex(/^\d{1,5}$/)
+    .transform(Number)
+    .refine((value) => value >= 1 && value <= 86_400, { message: 'expected seconds from 1 to 86400' })
+    .default(600),
   BULKHEAD_ALLOW_FAKE: flag.default(false),
   ...clientEnvironment,
   ...serverEnvironment,
@@ -190,6 +198,8 @@ export const environmentHelp: Readonly<Record<string, string>> = {
   BULKHEAD_RUNTIME:
     'auto, qemu or gvisor (default: auto, every runtime that works here; a session gets the strongest that it may have)',
   BULKHEAD_REGION: 'where this host is, as policies know it: eu-west-1, for instance (default: local)',
+  BULKHEAD_APPROVAL_TIMEOUT_SECONDS:
+    'how long a call of a tool waits for a person to approve it: 1 to 86400; the turn’s own limit counts, too (default: 600)',
   BULKHEAD_MINIMUM_TIER:
     'vm-kvm, vm-emulated or user-kernel: no session runs with a weaker wall, whatever it asks for (default: none)',
   ...clientEnvironmentHelp,
@@ -250,6 +260,7 @@ function toConfig(env: ParsedEnvironment): Config {
     runtime: env.BULKHEAD_RUNTIME,
     minimumTier: env.BULKHEAD_MINIMUM_TIER,
     region: env.BULKHEAD_REGION,
+    approvalTimeoutMs: env.BULKHEAD_APPROVAL_TIMEOUT_SECONDS * 1000,
     client: toClientConfig(env),
     server: toServerConfig(env),
     color: env.NO_COLOR === undefined && env.TERM !== 'dumb',

@@ -5,6 +5,7 @@ import { type Clock, systemClock } from '../lib/clock.ts';
 import { type ChannelTimeouts, defaultTimeouts } from './channel-limits.ts';
 import { serveCalls } from './guest-calls.ts';
 import { connect } from './guest-connect.ts';
+import { serveEgress } from './guest-egress.ts';
 import { killProcess, listProcesses, processOutput, startExec, startProcess } from './guest-exec.ts';
 import { listFiles, mkdir, move, readFile, remove, stat, writeFile } from './guest-files.ts';
 import { startRun } from './guest-run.ts';
@@ -55,6 +56,7 @@ export function openGuest(stream: Duplex, options: GuestOptions = {}): Guest {
     mkdir: (path, call) => mkdir(mux, path, call),
     connect: (port, call) => connect(mux, port, call),
     serveCalls: (handle) => serveCalls(mux, handle),
+    serveEgress: (take) => serveEgress(mux, take),
     info: (call) => mux.call({ op: 'info', parameters: {}, result: infoSchema, lanes: [] }, controlTimeoutMs, call),
     async settle(call) {
       await mux.call({ op: 'settle', parameters: {}, result: nothingSchema, lanes: [] }, slowTimeoutMs, call);

@@ -10,7 +10,7 @@ import type { Inbound } from './inbox.ts';
 import { parseMessage } from './json.ts';
 import { connectedSchema, nothingSchema } from './messages.ts';
 import type { Mux } from './mux.ts';
-import type { ChannelStream } from './stream.ts';
+import type { ChannelStream, StandingStream, StreamSpec } from './stream.ts';
 
 export async function connect(mux: Mux, port: number, options: CallOptions = {}): Promise<GuestConnection> {
   const { signal } = options;
@@ -26,18 +26,27 @@ export async function connect(mux: Mux, port: number, options: CallOptions = {})
       details: { maximum: limits.portConnectionsMaxCount },
     });
   }
+  return await openConnection(mux, { op: 'connect', parameters: { port }, kind: 'connection' }, options);
+}
+
+/** A stream that the guest joins to a connection of its own. Errors: the guest's refusal, `limit_exceeded`, `cancelled`. */
+export async function openConnection(
+  mux: Mux,
+  { op, parameters, kind }: Pick<StreamSpec<unknown>, 'op' | 'parameters'> & Pick<StandingStream, 'kind'>,
+  { signal }: CallOptions = {},
+): Promise<GuestConnection> {
   const stream = mux.open({
-    op: 'connect',
-    parameters: { port },
+    op,
+    parameters,
     result: nothingSchema,
     lanes: [lanes.stdout, lanes.events],
     wholeLane: lanes.stdout,
     readsUntilEndOf: lanes.stdout,
-    standing: { kind: 'connection', isBusy: () => false },
+    standing: { kind, isBusy: () => false },
   });
-  const abort = (): void => stream.cancel(cancelledError('connect', signal));
+  const abort = (): void => stream.cancel(cancelledError(op, signal));
   signal?.addEventListener('abort', abort, { once: true });
-  const stop = mux.clock.after(mux.timeouts.controlTimeoutMs, () => mux.end('unresponsive', 'no answer to connect'));
+  const stop = mux.clock.after(mux.timeouts.controlTimeoutMs, () => mux.end('unresponsive', `no answer to ${op}`));
   try {
     const first = await stream.read();
     stream.parse(() => checkConnected(first));

@@ -167,6 +167,11 @@ export interface Guest extends AsyncDisposable {
   connect(port: number, options?: CallOptions): Promise<GuestConnection>;
   /** Guest code reaches its tools through `handle` until the epoch ends; once an epoch. Errors: `state_conflict` when it does already. */
   serveCalls(handle: (call: GuestCall) => Promise<CallAnswer>): GuestCalls;
+  /**
+   * What guest code sends to the proxy in the guest comes out here, a connection each, until the epoch ends; once an epoch. Errors: `state_conflict` when
+   * it does already.
+   */
+  serveEgress(take: (connection: GuestConnection) => void): void;
   info(
     options?: CallOptions,
   ): Promise<{ readonly memoryFreeBytes: number; readonly scratchFreeBytes: number; readonly processes: number }>;

@@ -185,6 +185,12 @@ export const callMessageSchema: z.ZodType<CallMessage> = z.discriminatedUnion('t
   z.object({ type: z.literal('cancel'), call: count }),
 ]);
 
+/** Guest code wants out: the host opens a stream for it. */
+export const egressMessageSchema: z.ZodType<{ readonly connection: number }> = z.object({
+  type: z.literal('connect'),
+  connection: count,
+});
+
 /** The first and only message of a connection. */
 export const connectedSchema: z.ZodType = z.object({ type: z.literal('connected') });
 

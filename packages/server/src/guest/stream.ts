@@ -22,7 +22,7 @@ import { checkMessage, parseMessage } from './json.ts';
 import { closeSchema } from './messages.ts';
 
 export interface StandingStream {
-  readonly kind: 'connection' | 'calls';
+  readonly kind: 'connection' | 'calls' | 'egress' | 'egress connection';
   /** Something is under way on it that must not be cut off. */
   readonly isBusy: () => boolean;
 }

@@ -36,7 +36,7 @@ export class FileBudget {
 }
 
 export class CallFiles implements Disposable {
-  readonly #guest: Guest;
+  readonly #guest: Pick<Guest, 'readFile'>;
   readonly #given: Uint8Array;
   readonly #signal: AbortSignal;
   readonly #budgets: readonly FileBudget[];
@@ -47,7 +47,7 @@ export class CallFiles implements Disposable {
 
   /** `budgets`: the session's and the host's. */
   constructor(
-    guest: Guest,
+    guest: Pick<Guest, 'readFile'>,
     { argumentBytes, signal }: { readonly argumentBytes: Uint8Array; readonly signal: AbortSignal },
     budgets: readonly FileBudget[],
   ) {

@@ -38,6 +38,24 @@ export class RecordKeeping {
     if (journal !== undefined) this.#follow(this.#kept.then(() => journal.saveSession(record)));
   }
 
+  /**
+   * Keeps a record by way of `write`, which keeps more than the record; where that cannot be kept, the record alone. Without a record, only the more.
+   * Errors: those of `write`, after which the session goes on; those of `durable`.
+   */
+  async keepWith(record: SessionRecord | null, write: (journal: SessionJournal) => Promise<void>): Promise<void> {
+    const { journal } = this.#options;
+    if (journal === undefined) return;
+    const asked = this.#kept.then(() => write(journal));
+    this.#follow(
+      asked.catch(async (error: unknown) => {
+        if (BulkheadError.is(error) && error.code === 'state_conflict') throw error;
+        if (record !== null) await journal.saveSession(record);
+      }),
+    );
+    await this.durable();
+    await asked;
+  }
+
   /** Keeps a record that the tenant's quotas may refuse; `before` is then kept in its place, so that the generations have no gap. Errors: `isRefusal`, those of `durable`. */
   async keepUnlessRefused(record: SessionRecord, before: SessionRecord): Promise<void> {
     const { journal } = this.#options;

@@ -22,6 +22,13 @@ export interface TurnIntent {
   readonly request: CheckedTurnRequest;
 }
 
+export interface TurnEnd {
+  readonly id: TurnId;
+  readonly tenant: TenantId;
+  /** What the session is after it; null where something else has ended the turn, and the session is that. */
+  readonly after: SessionRecord | null;
+}
+
 export interface SessionJournal {
   /**
    * Keeps the first generation of new sessions of one tenant, all of them or none. Tries again while the store is away. Errors, after which none of them is
@@ -34,10 +41,13 @@ export interface SessionJournal {
    * was asleep and is `resuming`: what the store has is then the generation before.
    */
   saveSession(record: SessionRecord): Promise<void>;
-  /** Before the code is sent. Errors: `store_unavailable`. */
+  /**
+   * Keeps a record, the generation that runs the turn, and with it the turn: both or neither, before the code is sent. As `saveSession`; other errors, after which
+   * neither is kept: `key_unavailable`.
+   */
   startTurn(turn: TurnIntent): Promise<void>;
-  /** Before anybody is told the end. Errors: `store_unavailable`. */
-  endTurn(turn: TurnIntent, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void>;
+  /** The same for its end and what the session is after it, before anybody is told. */
+  endTurn(turn: TurnEnd, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void>;
 }
 
 /** Whether the store was asked for more than the tenant may have, and has written nothing. */

@@ -8,6 +8,7 @@ import {
   type Labels,
   type Language,
   type SessionState,
+  type TurnEvent,
   type TurnId,
   type TurnOutcome,
   type TurnRequest,
@@ -44,6 +45,8 @@ export class Session {
   /** A capture or a restore that is under way: a termination waits for its end. */
   #atWork: Promise<unknown> = Promise.resolve();
   #termination: Promise<SessionRecord> | undefined;
+  /** The guest's roads to its tools, in this epoch. */
+  #attached: Promise<void> = Promise.resolve();
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -120,6 +123,7 @@ export class Session {
       epoch: machine.epoch,
       activeAtUnixMs: this.#options.clock.unixMs(),
     });
+    await this.#attached;
     await this.#keeping.durable();
   }
 
@@ -136,28 +140,23 @@ export class Session {
       request: checked,
       machine,
       clock,
-      ...(journal === undefined
-        ? {}
-        : {
-            // One that ends at once ends after its start is kept.
-            keep: async (events, outcome) => {
-              await turn.begun.catch(() => undefined);
-              await journal.endTurn({ id: turn.id, session: this.#record, request: checked }, events, outcome);
-            },
-          }),
-      onSettled: (outcome) => {
+      onSettled: (events, outcome) => {
         signal?.removeEventListener('abort', onAbort);
-        this.#turnSettled(outcome);
+        const kept = this.#turnSettled(turn, events, outcome);
+        return journal === undefined ? undefined : kept;
       },
     });
     this.#turn = turn;
     this.#turns.add(turn);
-    this.#to('busy', { turn: turn.id, turnCount: this.#record.turnCount + 1 });
+    const busy = { turn: turn.id, turnCount: this.#record.turnCount + 1 };
+    const intent = { id: turn.id, request: checked };
+    const begun = this.#become(transition(this.#record, 'busy', busy), (session) =>
+      this.#keeping.keepWith(session, (keeper) => keeper.startTurn({ ...intent, session })),
+    );
     if (journal === undefined) turn.start();
     else {
-      const intent = { id: turn.id, session: this.#record, request: checked };
-      turn.begun = this.#keeping.durable().then(() => journal.startTurn(intent));
-      turn.begun.then(
+      turn.begun = begun;
+      begun.then(
         () => turn.start(),
         (error: unknown) => turn.fail(error),
       );
@@ -285,6 +284,7 @@ export class Session {
       });
     } finally {
       if (this.#record.state === 'capturing') this.#to('ready', { epoch: machine.epoch });
+      await this.#attached;
     }
   }
 
@@ -399,12 +399,26 @@ export class Session {
     return machine;
   }
 
-  #turnSettled(outcome: TurnOutcome): void {
+  /** What comes of a turn for the session, kept with the turn's end: both or neither. */
+  async #turnSettled(turn: RunningTurn, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void> {
     this.#turn = undefined;
-    if (this.#record.state !== 'busy') return;
+    const keep = (after: SessionRecord | null): Promise<void> =>
+      this.#keeping.keepWith(after, (journal) =>
+        journal.endTurn({ id: turn.id, tenant: this.#record.tenant, after }, events, outcome),
+      );
+    const kept = this.#record.state === 'busy' ? this.#become(this.#afterTurn(outcome), keep) : keep(null);
+    if (this.#is('failed')) this.#letGo();
+    // Where its start was not kept, that is told.
+    kept.catch(() => undefined);
+    await turn.begun;
+    await kept;
+  }
+
+  #afterTurn({ context, error }: TurnOutcome): SessionRecord {
     const activeAtUnixMs = this.#options.clock.unixMs();
-    if (outcome.context !== 'gone') this.#to('ready', { turn: null, activeAtUnixMs });
-    else this.#fail(outcome.error ?? { code: 'machine_lost', message: 'The machine ended unexpectedly.' });
+    if (context !== 'gone') return transition(this.#record, 'ready', { turn: null, activeAtUnixMs });
+    const lost: ErrorJson = { code: 'machine_lost', message: 'The machine ended unexpectedly.' };
+    return transition(this.#record, 'failed', { ...this.#ending(), error: error ?? lost, turn: null });
   }
 
   #machineExited(machine: Machine, exit: MachineExit): void {
@@ -415,7 +429,11 @@ export class Session {
 
   #fail(error: ErrorJson): void {
     this.#to('failed', { ...this.#ending(), error, turn: null });
-    void this.#destroyMachine('crashed', error.message);
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    void this.#destroyMachine('crashed', this.#record.error?.message ?? 'the session has failed');
     void this.#forget();
   }
 
@@ -460,7 +478,8 @@ export class Session {
     this.#become(transition(this.#record, state, change), (after) => this.#keeping.keep(after));
     // Every road to `ready` but a turn's end leads through a new epoch, or one that was about to begin.
     if (state === 'ready' && from !== 'busy' && this.#machine !== undefined) {
-      this.#options.tools?.attach(() => this.#record, this.#machine.guest);
+      this.#attached = Promise.resolve(this.#options.tools?.attach(() => this.#record, this.#machine.guest));
+      this.#attached.catch(() => undefined);
     }
   }
 

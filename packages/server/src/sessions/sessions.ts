@@ -25,6 +25,8 @@ import {
   makeId,
 } from '@bulkhead/protocol';
 import { checkGrant, narrowGrant } from '../authority/grant.ts';
+import type { ToolDescription } from '../authority/tool-description.ts';
+import type { CallAnswer } from '../guest/guest-calls.ts';
 import type { CallOptions } from '../guest/guest.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { Gate } from '../lib/gate.ts';
@@ -41,7 +43,7 @@ import { openForkSource } from './fork-source.ts';
 import { type KeptSnapshot, type SessionJournal, type SnapshotKeeper, isRefusal } from './session-journal.ts';
 import { type SessionRecord, isFinal, localSubject } from './session-record.ts';
 import type { SessionGuest } from './session-guest.ts';
-import type { SessionTools } from './session-tools.ts';
+import type { AnswerOptions, ResultGuest, SessionCall, SessionTools } from './session-tools.ts';
 import type { LaunchRequest } from './launch.ts';
 import { RuntimeChoice, type RuntimeChoiceOptions } from './runtime-choice.ts';
 import { Session } from './session.ts';
@@ -388,6 +390,37 @@ export class Sessions implements AsyncDisposable {
   /** Commands, background processes and files of a session. Errors: `not_found`, `state_conflict`, `session_ended`. */
   guestOf(tenant: TenantId, id: SessionId): SessionGuest {
     return this.#find(tenant, id).guest;
+  }
+
+  /** What the session was granted of what its tenant has set up. Errors: `not_found`, `store_unavailable`. */
+  async listTools(tenant: TenantId, id: SessionId): Promise<readonly ToolDescription[]> {
+    return (await this.#tools?.catalogue(this.#find(tenant, id).record)) ?? [];
+  }
+
+  /**
+   * A call of a tool with the session's authority, from outside of its machine. One that sleeps is woken when a result has to be put into it, or a file read.
+   * Whatever the call ends with is the answer. Errors: `not_found`, `unsupported`.
+   */
+  async callTool(
+    tenant: TenantId,
+    id: SessionId,
+    call: SessionCall,
+    options: CreateSessionOptions & AnswerOptions = {},
+  ): Promise<CallAnswer> {
+    if (this.#tools === undefined) throw new BulkheadError('unsupported', 'There are no tools here.');
+    const session = this.#find(tenant, id);
+    const awake = async (): Promise<SessionGuest> => {
+      await session.wake(options);
+      return session.guest;
+    };
+    const guest: ResultGuest = {
+      mkdir: async (...all) => await (await awake()).mkdir(...all),
+      writeFile: async (...all) => await (await awake()).writeFile(...all),
+      async *readFile(...all) {
+        yield* (await awake()).readFile(...all);
+      },
+    };
+    return await this.#tools.call(() => session.record, guest, call, options);
   }
 
   /** Ends a session in any state; idempotent. Returns when nothing of its machine is left. Errors: `not_found`. */

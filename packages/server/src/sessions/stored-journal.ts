@@ -4,15 +4,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { TurnEvent, TurnOutcome } from '@bulkhead/protocol';
 import { BulkheadError } from '@bulkhead/protocol';
 import type { SessionStore } from '../store/session-store.ts';
-import type { SessionJournal, TurnIntent } from './session-journal.ts';
+import type { SessionJournal, TurnEnd, TurnIntent } from './session-journal.ts';
 import type { SessionRecord } from './session-record.ts';
 import { toSessionRow } from './stored-sessions.ts';
 import type { StoredTurns } from './stored-turns.ts';
 
 const firstRetryMs = 50;
 const retryMaxMs = 2000;
-/** A turn's start and end are waited for by a caller. */
-const turnRetriesMs = 10_000;
 
 export class StoredJournal implements SessionJournal, Disposable {
   readonly #sessions: SessionStore;
@@ -33,14 +31,14 @@ export class StoredJournal implements SessionJournal, Disposable {
   }
 
   startTurn(turn: TurnIntent): Promise<void> {
-    return this.#persist(() => this.#turns.start(turn), turnRetriesMs);
+    return this.#persist(() => this.#turns.start(turn));
   }
 
-  async endTurn({ id, session }: TurnIntent, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void> {
+  async endTurn(turn: TurnEnd, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void> {
     try {
-      await this.#persist(() => this.#turns.end(session.tenant, { id }, events, outcome), turnRetriesMs);
+      await this.#persist(() => this.#turns.end(turn, events, outcome));
     } finally {
-      this.#turns.release(id);
+      this.#turns.release(turn.id);
     }
   }
 
@@ -49,15 +47,14 @@ export class StoredJournal implements SessionJournal, Disposable {
     this.#closed.abort();
   }
 
-  async #persist(write: () => Promise<void>, forMs: number = Number.POSITIVE_INFINITY): Promise<void> {
-    const deadline = performance.now() + forMs;
+  async #persist(write: () => Promise<void>): Promise<void> {
     for (let retryMs = firstRetryMs; ; retryMs = Math.min(2 * retryMs, retryMaxMs)) {
       try {
         await write();
         return;
       } catch (error) {
         const away = BulkheadError.is(error) && error.code === 'store_unavailable';
-        if (!away || this.#closed.signal.aborted || performance.now() + retryMs > deadline) throw error;
+        if (!away || this.#closed.signal.aborted) throw error;
       }
       await delay(retryMs, undefined, { signal: this.#closed.signal }).catch(() => undefined);
     }

@@ -15,7 +15,9 @@ import {
 import { type Page, type PageRequest, readCursor, toPage } from '../lib/page.ts';
 import type { DayKeys } from '../sealing/day-keys.ts';
 import type { EventsRow, TurnRow, TurnStore } from '../store/turn-store.ts';
-import type { TurnIntent } from './session-journal.ts';
+import type { Step } from '../store/step.ts';
+import type { TurnEnd, TurnIntent } from './session-journal.ts';
+import { toSessionRow } from './stored-sessions.ts';
 
 export interface StoredTurn {
   readonly id: TurnId;
@@ -46,34 +48,40 @@ export class StoredTurns {
     this.#keys = keys;
   }
 
-  /** Errors: `store_unavailable`, `key_unavailable`. */
-  async start({ id, session: { id: session, tenant }, request }: TurnIntent): Promise<void> {
+  /** With the generation of its session that runs it, both or neither. Errors: `state_conflict`, `store_unavailable`, `key_unavailable`. */
+  async start({ id, session, request }: TurnIntent): Promise<void> {
+    const { tenant } = session;
     const sealedWith = this.#running.get(id) ?? this.#keys.today();
     const document = JSON.stringify({ ...request, code: new TextDecoder().decode(request.code) });
     const sealed = await this.#keys.seal({ tenant, sealedWith, what: `turn ${id} request` }, document);
     // Before it is certain: a start whose answer is lost has been kept, too.
     this.#running.set(id, sealedWith);
-    await this.#store.start({ id, session, tenant, sealedWith, request: sealed });
+    await this.#store.start(toSessionRow(session), { id, sealedWith, request: sealed });
   }
 
-  /** All of it or nothing; a second time changes nothing. Errors: `store_unavailable`, `key_unavailable`. */
-  async end(
-    tenant: TenantId,
-    turn: { readonly id: TurnId; readonly sealedWith?: string },
+  /**
+   * With the generation of its session that comes of it, if one does: all of it or nothing; a second time changes nothing.
+   * Errors: `state_conflict`, `store_unavailable`, `key_unavailable`; `not_found` for one whose start was never kept.
+   */
+  async end({ id, tenant, after }: TurnEnd, events: readonly TurnEvent[], outcome: TurnOutcome): Promise<void> {
+    const sealedWith = this.#running.get(id);
+    if (sealedWith === undefined) throw new BulkheadError('not_found', `The start of the turn ${id} was not kept.`);
+    await this.#end({ id, sealedWith, step: after === null ? { tenant } : toSessionRow(after) }, events, outcome);
+  }
+
+  async #end(
+    { id, sealedWith, step }: { readonly id: TurnId; readonly sealedWith: string; readonly step: Step },
     events: readonly TurnEvent[],
     outcome: TurnOutcome,
   ): Promise<void> {
-    const { id } = turn;
-    const sealedWith = turn.sealedWith ?? this.#running.get(id);
-    // Its start was never kept.
-    if (sealedWith === undefined) return;
+    const { tenant } = step;
     const seal = (what: string, text: string): Promise<Buffer> =>
       this.#keys.seal({ tenant, sealedWith, what: `turn ${id} ${what}` }, text);
     const rows: EventsRow[] = [];
     for (const { sequence, text } of toTexts(events)) {
       rows.push({ sequence, events: await seal(`events ${sequence}`, text) });
     }
-    await this.#store.end({ id, tenant, outcome: await seal('outcome', JSON.stringify(outcome)) }, rows);
+    await this.#store.end(step, { id, outcome: await seal('outcome', JSON.stringify(outcome)) }, rows);
   }
 
   /** Nothing more will be told of a turn that ran here. */
@@ -87,11 +95,11 @@ export class StoredTurns {
       const { id, tenant, sealedWith } = ofRow(row);
       const end = { type: 'end', outcome, seq: 1 } as const;
       // What it was given may be in the clear, of before there were keys: its end is, too.
-      if (sealedWith !== null) await this.end(tenant, { id, sealedWith }, [end], outcome);
+      if (sealedWith !== null) await this.#end({ id, sealedWith, step: { tenant } }, [end], outcome);
       else {
         const events = Buffer.from(JSON.stringify(end));
-        const ended = { id, tenant, outcome: Buffer.from(JSON.stringify(outcome)) };
-        await this.#store.end(ended, [{ sequence: 0, events }]);
+        const ended = { id, outcome: Buffer.from(JSON.stringify(outcome)) };
+        await this.#store.end({ tenant }, ended, [{ sequence: 0, events }]);
       }
     }
   }

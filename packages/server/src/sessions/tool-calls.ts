@@ -1,7 +1,11 @@
-// A call that guest code makes to a tool, from its bytes to its answer: what the session is, as the host knows it; the decision; its record; the tool;
-// the record's end. A session that may not and a tool that is not there get the same answer.
+// A call that a session makes to a tool, from its bytes to its answer, whether its code makes it or somebody outside who has the session: what the session is,
+// as the host knows it; the decision; its record; a person's answer where a policy asks for one, after which all of it is decided anew; the tool; the
+// record's end. A session that may not, a tool that is not there and a person who refused get the same answer.
 
+import { isDeepStrictEqual } from 'node:util';
 import {
+  type ApprovalId,
+  type ApprovalState,
   BulkheadError,
   type DecisionId,
   type ErrorJson,
@@ -9,27 +13,30 @@ import {
   type TenantId,
   makeId,
 } from '@bulkhead/protocol';
+import type { Arguments } from '../authority/arguments.ts';
 import { authorityLimits } from '../authority/authority-limits.ts';
-import type { Decision, SessionFacts } from '../authority/decision-point.ts';
-import { decide } from '../authority/decision-point.ts';
+import { type Decision, type Refusal, decide, findRefusal } from '../authority/decision-point.ts';
 import { isGranted } from '../authority/grant.ts';
 import type { PolicyEngine } from '../authority/policy-engine.ts';
 import type { PolicySet } from '../authority/policy-set.ts';
 import type { ToolDescription } from '../authority/tool-description.ts';
-import type { CallAnswer, GuestCall } from '../guest/guest-calls.ts';
+import type { CallAnswer } from '../guest/guest-calls.ts';
 import type { Guest } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Tool, ToolResult } from '../tools/tool.ts';
 import { CallFiles, FileBudget } from './call-files.ts';
 import { errorJson } from './machine-error.ts';
+import { sessionFacts } from './session-facts.ts';
 import { type SessionRecord, isFinal } from './session-record.ts';
-import type { SessionTools } from './session-tools.ts';
+import type { AnswerOptions, ResultGuest, SessionCall, SessionTools } from './session-tools.ts';
 
 /** What a tenant has set up, in one version. */
 export interface TenantTools {
   readonly tenantName: string;
   readonly tools: ReadonlyMap<string, Tool>;
   readonly policies: PolicySet;
+  /** None unless said. */
+  readonly disabledSubjects?: ReadonlySet<string>;
 }
 
 export interface ToolSource {
@@ -39,21 +46,28 @@ export interface ToolSource {
   forget?(tenant: TenantId, session: SessionId): void;
 }
 
-/** Why a call that no policy was asked about was refused. */
-export type Refusal = 'unknown' | 'grant';
-
 export interface DecisionLog {
-  /** Durable when it resolves. Nothing is done before. Errors: `store_unavailable`. */
-  begin(session: SessionRecord, decision: Decision): Promise<void>;
+  /** Durable when it resolves. Nothing is done before. `approval`: what it waits for, or is carried out by. Errors: `store_unavailable`. */
+  begin(session: SessionRecord, decision: Decision, approval?: ApprovalId): Promise<void>;
   refuse(session: SessionRecord, id: DecisionId, action: string, reason: Refusal): Promise<void>;
   /** What came of a call that was allowed; null when all went well. */
   end(session: SessionRecord, id: DecisionId, error: ErrorJson | null): Promise<void>;
+}
+
+/** Where persons are asked. */
+export interface ApprovalDesk {
+  /** False when too many wait already. Errors: `store_unavailable`. */
+  ask(id: ApprovalId, session: SessionRecord, decision: Decision, checked: Arguments): Promise<boolean>;
+  /** Resolves when it is answered, or too late. Aborting cancels it. */
+  answerOf(tenant: TenantId, id: ApprovalId, signal: AbortSignal): Promise<ApprovalState>;
 }
 
 export interface ToolCallsOptions {
   readonly engine: PolicyEngine;
   readonly source: ToolSource;
   readonly log: DecisionLog;
+  /** Without it, a call that a person has to approve is refused. */
+  readonly approvals?: ApprovalDesk;
   readonly clock: Clock;
   /** Where this host is, as policies know it. */
   readonly region: string;
@@ -66,6 +80,7 @@ const namePattern = /^[a-z][a-z0-9_]{0,62}$/;
 export class ToolCalls implements SessionTools {
   readonly #options: ToolCallsOptions;
   readonly #hostFiles = new FileBudget();
+  readonly #sessionFiles = new Map<SessionId, FileBudget>();
 
   constructor(options: ToolCallsOptions) {
     this.#options = options;
@@ -74,11 +89,14 @@ export class ToolCalls implements SessionTools {
   attach(session: () => SessionRecord, guest: Guest): void {
     if (session().grant.operations.length === 0) return;
     try {
-      const files = [new FileBudget(authorityLimits.sessionFilesMaxBytes), this.#hostFiles];
-      const calls = guest.serveCalls((call) => this.#answer(session(), guest, call, files));
       const { tenant, id } = session();
-      void guest.ended.then(() => this.#options.source.forget?.(tenant, id));
-      this.#catalogue(session()).then(
+      this.#sessionFiles.set(id, new FileBudget(authorityLimits.sessionFilesMaxBytes));
+      const calls = guest.serveCalls((call) => this.call(session, guest, call));
+      void guest.ended.then(() => {
+        this.#sessionFiles.delete(id);
+        this.#options.source.forget?.(tenant, id);
+      });
+      this.catalogue(session()).then(
         (tools) => calls.announce({ tools }),
         () => undefined,
       );
@@ -88,10 +106,9 @@ export class ToolCalls implements SessionTools {
     }
   }
 
-  /** What the session was granted of what there is. A policy may still say no. */
-  async #catalogue({ tenant, grant }: SessionRecord): Promise<readonly ToolDescription[]> {
+  async catalogue({ tenant, grant }: SessionRecord): Promise<readonly ToolDescription[]> {
     const { tools } = await this.#options.source.of(tenant);
-    return [...tools.values()].flatMap(({ description }) => {
+    return callable(tools).flatMap(({ description }) => {
       const operations = Object.entries(description.operations).filter(([name]) =>
         isGranted(grant, description.name, name),
       );
@@ -99,46 +116,103 @@ export class ToolCalls implements SessionTools {
     });
   }
 
-  async #answer(
-    session: SessionRecord,
-    guest: Guest,
-    call: GuestCall,
-    budgets: readonly FileBudget[],
+  async call(
+    session: () => SessionRecord,
+    guest: ResultGuest,
+    call: SessionCall,
+    options: AnswerOptions = {},
   ): Promise<CallAnswer> {
-    using files = new CallFiles(guest, call, budgets);
+    const own = this.#sessionFiles.get(session().id) ?? new FileBudget(authorityLimits.sessionFilesMaxBytes);
+    using files = new CallFiles(guest, call, [own, this.#hostFiles]);
     try {
-      if (isFinal(session)) throw new BulkheadError('session_ended', 'The session has ended.');
-      return await this.#carryOut(session, guest, call, files);
+      return await this.#carryOut(session, call, files, (decision, result) =>
+        deliver(guest, decision, result, options),
+      );
     } catch (error) {
       return { ok: false, error: errorJson(error) };
     }
   }
 
-  async #carryOut(session: SessionRecord, guest: Guest, call: GuestCall, files: CallFiles): Promise<CallAnswer> {
-    const { engine, source, log } = this.#options;
-    const { tools, policies, tenantName } = await source.of(session.tenant);
-    const tool = tools.get(call.tool);
+  async #carryOut(
+    session: () => SessionRecord,
+    call: SessionCall,
+    files: CallFiles,
+    deliverTo: Deliver,
+  ): Promise<CallAnswer> {
+    const first = await this.#decide(session(), call, files);
+    if (first.decision.outcome !== 'ask') return await this.#perform(session(), call, first, files, deliverTo);
+    const approval = await this.#approve(session(), call, first);
+    // What was taken back while the call waited counts. What was approved are these arguments, on this resource, and nothing else.
+    const again = await this.#decide(session(), call, files);
+    const isWhatWasApproved = isDeepStrictEqual(boundOf(again), boundOf(first));
+    return await this.#perform(session(), call, again, files, deliverTo, isWhatWasApproved ? approval : undefined);
+  }
+
+  /** As things are now. Errors: `tool_denied` where no policy is asked, those of arguments. */
+  async #decide(session: SessionRecord, call: SessionCall, files: CallFiles): Promise<Decided> {
+    if (isFinal(session)) throw new BulkheadError('session_ended', 'The session has ended.');
+    const { engine, source } = this.#options;
+    const known = await source.of(session.tenant);
+    const tool = callable(known.tools).find(({ description: { name } }) => name === call.tool);
     const description = tool?.description.operations[call.operation];
-    const granted = isGranted(session.grant, call.tool, call.operation);
-    if (tool === undefined || description === undefined || !granted) {
-      return await this.#refuse(session, call, granted ? 'unknown' : 'grant');
+    const facts = sessionFacts(session, known, this.#options);
+    const refusal = findRefusal(facts, call.tool, call.operation);
+    if (tool === undefined || description === undefined || refusal !== undefined) {
+      return await this.#refuse(session, call, refusal ?? 'unknown');
     }
-    const { decision, checked } = decide(engine, policies, this.#facts(session, tenantName), {
+    const { decision, checked } = decide(engine, known.policies, facts, {
       tool: call.tool,
       operation: call.operation,
       description,
       argumentBytes: await files.argumentBytes(description.parameters),
       resourceOf: (parsed) => tool.resourceOf(call.operation, parsed),
     });
-    await log.begin(session, decision);
-    if (decision.outcome !== 'allow') throw denied(decision.id);
+    return { decision, checked, tool };
+  }
+
+  /** The approval, when a person has given it. Errors: `tool_denied`, whatever came instead; `limit_exceeded`; `cancelled`. */
+  async #approve(session: SessionRecord, call: SessionCall, { decision, checked }: Decided): Promise<ApprovalId> {
+    const { log, approvals } = this.#options;
+    if (approvals === undefined) {
+      await log.begin(session, decision);
+      throw denied(decision.id);
+    }
+    const { tenant } = session;
+    const approval = makeId('approval');
+    // Whoever is asked finds the decision that asks.
+    await log.begin(session, decision, approval);
+    if (!(await approvals.ask(approval, session, decision, checked))) {
+      const error = new BulkheadError('limit_exceeded', 'Too many calls wait for a person already.', {
+        details: { decision: decision.id },
+      });
+      await log.end(session, decision.id, error.toJSON());
+      throw error;
+    }
+    const state = await approvals.answerOf(tenant, approval, call.signal);
+    if (state === 'approved') return approval;
+    if (state === 'cancelled') throw new BulkheadError('cancelled', 'The call is not waited for any more.');
+    throw denied(decision.id);
+  }
+
+  async #perform(
+    session: SessionRecord,
+    call: SessionCall,
+    { decision, checked, tool }: Decided,
+    files: CallFiles,
+    deliverTo: Deliver,
+    approval?: ApprovalId,
+  ): Promise<CallAnswer> {
+    const { log } = this.#options;
+    await log.begin(session, decision, approval);
+    const allowed = decision.outcome === 'allow' || (decision.outcome === 'ask' && approval !== undefined);
+    if (!allowed) throw denied(decision.id);
     const { tenant, id, subject } = session;
     try {
       const operations = Object.keys(tool.description.operations).filter((name) =>
         isGranted(session.grant, call.tool, name),
       );
       const context = { tenant, session: id, subject, signal: call.signal, granted: operations, files: files.files };
-      const answer = await deliver(guest, decision, await tool.call(call.operation, checked, context));
+      const answer = await deliverTo(decision, await tool.call(call.operation, checked, context));
       await log.end(session, decision.id, null);
       return answer;
     } catch (error) {
@@ -147,24 +221,35 @@ export class ToolCalls implements SessionTools {
     }
   }
 
-  async #refuse(session: SessionRecord, { tool, operation }: GuestCall, reason: Refusal): Promise<never> {
+  async #refuse(session: SessionRecord, { tool, operation }: SessionCall, reason: Refusal): Promise<never> {
     const id = makeId('decision');
     // Names that no tool can have are not written down: they are the guest's own words.
     const named = namePattern.test(tool) && namePattern.test(operation);
     await this.#options.log.refuse(session, id, named ? `${tool}.${operation}` : '(no name)', reason);
     throw denied(id);
   }
-
-  #facts(session: SessionRecord, tenantName: string): SessionFacts {
-    const { id, tenant, subject, labels, tier, runtime, turnCount, parent, grant } = session;
-    const { clock, region } = this.#options;
-    const ageSeconds = Math.max(0, Math.floor((clock.unixMs() - session.createdAtUnixMs) / 1000));
-    const known = { id, tenant, tenantName, subject, labels, tier, runtime, turnCount, grant, region, ageSeconds };
-    return { ...known, isFork: parent !== null };
-  }
 }
 
-function denied(decision: DecisionId): BulkheadError {
+/** What is decided, what about, and what would carry it out. */
+interface Decided {
+  readonly decision: Decision;
+  readonly checked: Arguments;
+  readonly tool: Tool;
+}
+
+type Deliver = (decision: Decision, result: ToolResult) => Promise<CallAnswer>;
+
+/** What an approval is of. */
+function boundOf({ decision: { action, resource, argumentsDigest } }: Decided): object {
+  return { action, resource, argumentsDigest };
+}
+
+/** Rules of egress are not called. */
+function callable(tools: TenantTools['tools']): readonly Tool[] {
+  return [...tools.values()].filter(({ egress }) => egress === undefined);
+}
+
+export function denied(decision: DecisionId): BulkheadError {
   return new BulkheadError('tool_denied', 'The session may not do this.', {
     hint: 'An operator can look the decision up.',
     details: { decision },
@@ -172,11 +257,31 @@ function denied(decision: DecisionId): BulkheadError {
 }
 
 /** A result that is no JSON becomes a file in the guest, named by its decision: nothing of a guest is in its name. */
-async function deliver(guest: Guest, { id }: Decision, result: ToolResult): Promise<CallAnswer> {
-  if (result.kind === 'value') return { ok: true, value: result.value };
-  const { bytes, sizeBytes, contentType } = result;
+async function deliver(
+  guest: ResultGuest,
+  { id }: Decision,
+  result: ToolResult,
+  { valueMaxBytes }: AnswerOptions,
+): Promise<CallAnswer> {
+  const large = result.kind === 'value' ? asBytes(result.value, valueMaxBytes) : result;
+  if (large === undefined) return { ok: true, value: result.kind === 'value' ? result.value : null };
+  const { bytes, sizeBytes, contentType } = large;
   const file = `${resultFolder}/${id}`;
   await guest.mkdir(resultFolder);
   await guest.writeFile(file, bytes, sizeBytes);
   return { ok: true, file: `/home/user/${file}`, contentType, size: sizeBytes };
+}
+
+/** A value that is too large to be told, as what a file has. */
+function asBytes(
+  value: unknown,
+  maxBytes = Number.POSITIVE_INFINITY,
+): Extract<ToolResult, { kind: 'bytes' }> | undefined {
+  if (maxBytes === Number.POSITIVE_INFINITY) return undefined;
+  const bytes = Buffer.from(JSON.stringify(value) ?? 'null');
+  if (bytes.length <= maxBytes) return undefined;
+  const once = async function* once(): AsyncGenerator<Uint8Array, void, void> {
+    yield bytes;
+  };
+  return { kind: 'bytes', bytes: once(), sizeBytes: bytes.length, contentType: 'application/json' };
 }

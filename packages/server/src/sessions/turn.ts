@@ -46,10 +46,8 @@ export interface TurnOptions {
   readonly request: CheckedTurnRequest;
   readonly machine: Machine;
   readonly clock: Clock;
-  /** Keeps the turn; the end is told to nobody before it resolves. */
-  readonly keep?: (events: readonly TurnEvent[], outcome: TurnOutcome) => Promise<void>;
-  /** Called once, before readers see the end. */
-  readonly onSettled: (outcome: TurnOutcome) => void;
+  /** Called once, when the end is certain. Where it answers with a promise, the end is told to nobody before that resolves. */
+  readonly onSettled: (events: readonly TurnEvent[], outcome: TurnOutcome) => Promise<void> | undefined;
 }
 
 type LadderCause = 'turn_timeout' | 'turn_interrupted';
@@ -274,10 +272,10 @@ export class RunningTurn implements Turn {
       turnMs: this.#clock.nowMs() - this.#startedMs,
     };
     const events = this.log.close(outcome, end.outcome?.dropped);
-    const { keep } = this.#options;
-    if (keep === undefined) this.#tell(outcome);
+    const kept = this.#options.onSettled(events, outcome);
+    if (kept === undefined) this.#tell(outcome);
     else {
-      keep(events, outcome).then(
+      kept.then(
         () => this.#tell(outcome),
         (error: unknown) => this.#tell({ ...outcome, status: 'error', error: errorJson(error) }),
       );
@@ -286,7 +284,6 @@ export class RunningTurn implements Turn {
 
   #tell(outcome: TurnOutcome): void {
     this.#endedAtUnixMs = this.#clock.unixMs();
-    this.#options.onSettled(outcome);
     this.log.end(outcome);
     this.#result.resolve(this.log.fold(this.sessionId, this.id));
   }

@@ -1,4 +1,5 @@
 import { BulkheadError } from '@bulkhead/protocol';
+import { sql } from 'kysely';
 import type { Database, StoreTransaction } from './database.ts';
 import { lockTenant, readTenant } from './tenant-row.ts';
 
@@ -21,6 +22,7 @@ export interface AuthorityRows {
   readonly policies: string;
   readonly tools: readonly ToolRow[];
   readonly secrets: readonly SecretRow[];
+  readonly disabledSubjects: readonly string[];
 }
 
 /** What a change makes of it; what is not named stays. Null removes. */
@@ -28,6 +30,7 @@ export interface AuthorityChange {
   readonly policies?: string;
   readonly tool?: { readonly name: string; readonly settings: unknown };
   readonly secret?: { readonly name: string; readonly value: Omit<SecretRow, 'name'> | null };
+  readonly subject?: { readonly name: string; readonly disabled: boolean };
 }
 
 export class AuthorityStore {
@@ -39,7 +42,18 @@ export class AuthorityStore {
 
   /** Asked before every call of a tool. */
   async version(tenant: string): Promise<number> {
-    return await this.#database.transaction(tenant, readVersion(tenant));
+    const [row] = await this.#database.query(
+      sql<{ readonly version: string }>`SELECT authority_version(${tenant}) AS version`,
+    );
+    return Number(row?.version ?? 0);
+  }
+
+  /** Asked, for a while, before every request. */
+  async disabledSubjects(tenant: string): Promise<readonly string[]> {
+    const row = await this.#database.transaction(tenant, (transaction) =>
+      transaction.selectFrom('authority').select('disabled_subjects').where('tenant', '=', tenant).executeTakeFirst(),
+    );
+    return row?.disabled_subjects ?? [];
   }
 
   /** Of one moment. Errors: `not_found` for a tenant that is none, or no more. */
@@ -75,17 +89,6 @@ export class AuthorityStore {
   }
 }
 
-const readVersion =
-  (tenant: string) =>
-  async (transaction: StoreTransaction): Promise<number> => {
-    const row = await transaction
-      .selectFrom('authority')
-      .select('version')
-      .where('tenant', '=', tenant)
-      .executeTakeFirst();
-    return Number(row?.version ?? 0);
-  };
-
 async function readAll(transaction: StoreTransaction, tenant: string): Promise<AuthorityRows> {
   const known = await readTenant(transaction, tenant);
   if (known === undefined || known.deletedAtUnixMs !== null) {
@@ -112,6 +115,7 @@ async function readAll(transaction: StoreTransaction, tenant: string): Promise<A
     tenantName: known.name,
     version: Number(authority?.version ?? 0),
     policies: authority?.policies ?? '',
+    disabledSubjects: authority?.disabled_subjects ?? [],
     tools,
     secrets: secrets.map((row) => ({
       name: row.name,
@@ -126,7 +130,7 @@ async function write(
   transaction: StoreTransaction,
   tenant: string,
   version: number,
-  { policies, tool, secret }: AuthorityChange,
+  { policies, tool, secret, subject }: AuthorityChange,
 ): Promise<void> {
   await transaction
     .insertInto('authority')
@@ -144,6 +148,15 @@ async function write(
       const settings = JSON.stringify(tool.settings);
       await transaction.insertInto('tools').values({ tenant, name, settings }).execute();
     }
+  }
+  if (subject !== undefined) {
+    const { name, disabled } = subject;
+    const without = sql<readonly string[]>`array_remove(disabled_subjects, ${name})`;
+    await transaction
+      .updateTable('authority')
+      .set({ disabled_subjects: disabled ? sql<readonly string[]>`array_append(${without}, ${name}::text)` : without })
+      .where('tenant', '=', tenant)
+      .execute();
   }
   if (secret !== undefined) {
     const { name, value } = secret;

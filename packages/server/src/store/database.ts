@@ -1,7 +1,7 @@
 // A connection to PostgreSQL whose every transaction says whose rows it works with.
 
 import { BulkheadError } from '@bulkhead/protocol';
-import { Kysely, PostgresDialect, type Transaction, sql } from 'kysely';
+import { Kysely, PostgresDialect, type RawBuilder, type Transaction, sql } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import { Pool, type PoolConfig } from 'pg';
 import { migrations } from './migrations.ts';
@@ -57,6 +57,15 @@ export class Database implements AsyncDisposable {
         await sql`SELECT set_config('bulkhead.tenant', ${tenant}, true)`.execute(transaction);
         return await work(transaction);
       });
+    } catch (error) {
+      throw queryError(error);
+    }
+  }
+
+  /** One statement that is a transaction of its own, and says itself whose rows it works with. Errors: `store_unavailable`, `internal`. */
+  async query<T>(statement: RawBuilder<T>): Promise<readonly T[]> {
+    try {
+      return (await statement.execute(this.#kysely)).rows;
     } catch (error) {
       throw queryError(error);
     }

@@ -50,7 +50,7 @@ export async function renewLease(database: Database, lease: Lease): Promise<void
       .where('name', '=', lease.name)
       .where('generation', '=', String(lease.generation))
       .executeTakeFirst();
-    if (numUpdatedRows === 0n) throw lost();
+    if (numUpdatedRows === 0n) throw leaseLost();
   });
 }
 
@@ -73,9 +73,9 @@ export async function checkLease(transaction: StoreTransaction, lease: Lease): P
     .where('generation', '=', String(lease.generation))
     .forShare()
     .executeTakeFirst();
-  if (held === undefined) throw lost();
+  if (held === undefined) throw leaseLost();
 }
 
-function lost(): BulkheadError {
+export function leaseLost(): BulkheadError {
   return new BulkheadError('state_conflict', 'Another server has taken the sessions of this host.');
 }

@@ -4,9 +4,15 @@ import type { Migration } from 'kysely/migration';
 import { createTables } from './migrations/0001-sessions.ts';
 import { addTenants } from './migrations/0002-tenants.ts';
 import { addAuthority } from './migrations/0003-authority.ts';
+import { addApprovals } from './migrations/0004-approvals.ts';
+import { addSteps } from './migrations/0005-steps.ts';
+import { addEgress } from './migrations/0006-egress.ts';
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-sessions': { up: createTables },
   '0002-tenants': { up: addTenants },
   '0003-authority': { up: addAuthority },
+  '0004-approvals': { up: addApprovals },
+  '0005-steps': { up: addSteps },
+  '0006-egress': { up: addEgress },
 };

@@ -118,9 +118,10 @@ export interface Schema {
   };
   readonly authority: {
     readonly tenant: string;
-    /** One more with every change of a tenant's tools, secrets and policies. */
+    /** One more with every change of a tenant's tools, secrets, policies and disabled subjects. */
     readonly version: BigInteger;
     readonly policies: string;
+    readonly disabled_subjects: Generated<readonly string[]>;
   };
   readonly tools: {
     readonly tenant: string;
@@ -160,5 +161,33 @@ export interface Schema {
     readonly ended_at_unix_ms: ColumnType<string | null, null, number>;
     /** The code of the error that the call ended with. */
     readonly error: ColumnType<string | null, null, string | null>;
+    readonly sent_bytes: ColumnType<string | null, null, number | null>;
+    readonly received_bytes: ColumnType<string | null, null, number | null>;
+    readonly approval: string | null;
+  };
+  readonly approvals: {
+    readonly id: string;
+    readonly tenant: string;
+    readonly session: string;
+    /** Whose session it is. */
+    readonly subject: string;
+    readonly decision: string;
+    readonly action: string;
+    readonly policies: readonly string[];
+    readonly arguments_digest: string;
+    readonly sealed_with: string;
+    /** The arguments and what they work on, sealed. */
+    readonly request: Buffer;
+    /** As it was written; what is `pending` may be too late by now (`approval-store.ts`). */
+    readonly state: string;
+    /** The lease of the server whose call waits. */
+    readonly holder: string;
+    readonly holder_generation: BigInteger;
+    readonly created_at: Date;
+    readonly expires_at: Date;
+    readonly answered_at: ColumnType<Date | null, null, Date>;
+    readonly answered_by: ColumnType<string | null, null, string>;
+    readonly answered_with: ColumnType<string | null, null, string | null>;
+    readonly reason: ColumnType<string | null, null, string | null>;
   };
 }

@@ -5,6 +5,7 @@ import { checkQuotas, checkTenantTakes } from './admission.ts';
 import { type Database, type StoreTransaction, everyTenant } from './database.ts';
 import { type Lease, checkLease } from './lease.ts';
 import type { Schema } from './schema.ts';
+import { keepStep } from './step.ts';
 import { lockTenant } from './tenant-row.ts';
 
 export interface SessionRow {
@@ -79,12 +80,11 @@ export class SessionStore {
    */
   async save(row: SessionRow): Promise<void> {
     const { tenant } = row;
+    if (row.state !== 'resuming') {
+      await keepStep(this.#database, this.#lease, row);
+      return;
+    }
     await this.#database.transaction(tenant, async (transaction) => {
-      if (row.state !== 'resuming') {
-        await checkLease(transaction, this.#lease);
-        await this.#update(transaction, row);
-        return;
-      }
       await lockTenant(transaction, tenant);
       await checkLease(transaction, this.#lease);
       const asleep = await this.#isAsleep(transaction, row);

@@ -3,6 +3,7 @@
 // A query of a tenant's rows names the tenant, and its transaction does too: row-level security refuses what the query should forget.
 
 import { ApiKeyStore } from './api-key-store.ts';
+import { ApprovalStore } from './approval-store.ts';
 import { AuthorityStore } from './authority-store.ts';
 import type { Database } from './database.ts';
 import { DecisionStore } from './decision-store.ts';
@@ -24,6 +25,7 @@ export class Store {
   readonly hosts: HostStore;
   readonly authority: AuthorityStore;
   readonly decisions: DecisionStore;
+  readonly approvals: ApprovalStore;
   /** The lease that every change of this host's sessions is made under. */
   readonly host: string;
 
@@ -38,5 +40,6 @@ export class Store {
     this.hosts = new HostStore(database, lease);
     this.authority = new AuthorityStore(database);
     this.decisions = new DecisionStore(database);
+    this.approvals = new ApprovalStore(database, lease);
   }
 }

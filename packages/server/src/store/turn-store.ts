@@ -1,8 +1,10 @@
 import { type Selectable, sql } from 'kysely';
 import type { Place } from '../lib/page.ts';
 import { type Database, everyTenant } from './database.ts';
-import { type Lease, checkLease } from './lease.ts';
+import type { Lease } from './lease.ts';
 import type { Schema } from './schema.ts';
+import type { SessionRow } from './session-store.ts';
+import { type Step, keepStep } from './step.ts';
 
 export interface TurnRow {
   readonly id: string;
@@ -24,11 +26,8 @@ export interface EventsRow {
   readonly events: Buffer;
 }
 
-type NewTurn = Pick<TurnRow, 'id' | 'session' | 'tenant' | 'request'> & { readonly sealedWith: string };
-type TurnEnd = Pick<TurnRow, 'id' | 'tenant'> & { readonly outcome: Buffer };
-
-/** Rows of one insert: PostgreSQL takes 65,535 parameters. */
-const eventRowsPerInsert = 5000;
+type NewTurn = Pick<TurnRow, 'id' | 'request'> & { readonly sealedWith: string };
+type TurnEnd = Pick<TurnRow, 'id'> & { readonly outcome: Buffer };
 
 const sequenceMaximum = 2_147_483_647;
 
@@ -41,37 +40,20 @@ export class TurnStore {
     this.#lease = lease;
   }
 
-  /** Errors: `store_unavailable`. */
-  async start({ id, session, tenant, sealedWith, request }: NewTurn): Promise<void> {
-    await this.#database.transaction(tenant, async (transaction) => {
-      await checkLease(transaction, this.#lease);
-      await transaction
-        .insertInto('turns')
-        .values({ id, session, tenant, sealed_with: sealedWith, request, outcome: null, ended_at: null })
-        .onConflict((conflict) => conflict.column('id').doNothing())
-        .execute();
-    });
+  /** With the generation of its session that runs it. A second time changes nothing. Errors: `state_conflict`, `store_unavailable`. */
+  async start(session: SessionRow, { id, sealedWith, request }: NewTurn): Promise<void> {
+    const { tenant } = session;
+    const start = sql`start_turn(${tenant}, ${id}, ${session.id}, ${sealedWith}, ${request})`;
+    await keepStep(this.#database, this.#lease, session, start);
   }
 
-  /** Events and outcome, all or nothing; a second time changes nothing. */
-  async end({ id, tenant, outcome }: TurnEnd, events: readonly EventsRow[]): Promise<void> {
-    await this.#database.transaction(tenant, async (transaction) => {
-      await checkLease(transaction, this.#lease);
-      const { numUpdatedRows } = await transaction
-        .updateTable('turns')
-        .set({ outcome, ended_at: sql<Date>`now()` })
-        .where('tenant', '=', tenant)
-        .where('id', '=', id)
-        .where('ended_at', 'is', null)
-        .executeTakeFirst();
-      if (numUpdatedRows === 0n) return;
-      for (let first = 0; first < events.length; first += eventRowsPerInsert) {
-        const rows = events
-          .slice(first, first + eventRowsPerInsert)
-          .map((row) => ({ turn: id, tenant, sequence: row.sequence, event: row.events }));
-        await transaction.insertInto('turn_events').values(rows).execute();
-      }
-    });
+  /** Events and outcome, with the step that comes of it, all or nothing; a second time changes nothing. Errors: `state_conflict`, `store_unavailable`. */
+  async end(step: Step, { id, outcome }: TurnEnd, events: readonly EventsRow[]): Promise<void> {
+    const sequences = events.map(({ sequence }) => sequence);
+    const lengths = events.map((row) => row.events.length);
+    const bytes = Buffer.concat(events.map((row) => row.events));
+    const end = sql`end_turn(${step.tenant}, ${id}, ${outcome}, ${sequences}, ${lengths}, ${bytes})`;
+    await keepStep(this.#database, this.#lease, step, end);
   }
 
   /** Turns of this host that were started and have no end. */

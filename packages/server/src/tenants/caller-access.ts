@@ -18,6 +18,8 @@ export interface CallerAccessOptions {
   readonly keys: ShortMemory<ApiKeyRow | undefined>;
   /** By id or by name. */
   readonly tenants: ShortMemory<TenantRow | undefined>;
+  /** Of a tenant, those that it has disabled. */
+  readonly disabledSubjects: ShortMemory<readonly string[]>;
   readonly keyStore: ApiKeyStore;
   /** Without it no token is taken. */
   readonly tokens: TokenVerifier | undefined;
@@ -63,6 +65,7 @@ export class CallerAccess implements Access {
       throw unauthenticated();
     }
     const tenant = await this.#tenant(row.tenant);
+    await this.#checkSubject(tenant, row.subject);
     this.#used(row, now);
     return { tenant, subject: row.subject, scopes: new Set(knownScopes(row.scopes)), key: id };
   }
@@ -74,6 +77,7 @@ export class CallerAccess implements Access {
       throw unauthenticated(error);
     });
     const tenant = await this.#tenant(verified.tenant);
+    await this.#checkSubject(tenant, verified.subject);
     return { tenant, subject: verified.subject, scopes: new Set(verified.scopes), key: null };
   }
 
@@ -82,6 +86,10 @@ export class CallerAccess implements Access {
     const id = row === undefined || row.deletedAtUnixMs !== null ? undefined : parseId('tenant', row.id);
     if (id === undefined || id === localTenant) throw unauthenticated();
     return id;
+  }
+
+  async #checkSubject(tenant: TenantId, subject: string): Promise<void> {
+    if ((await this.#options.disabledSubjects.get(tenant)).includes(subject)) throw unauthenticated();
   }
 
   /** Nobody waits for it, and it does not matter when it is lost. */

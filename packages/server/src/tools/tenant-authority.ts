@@ -13,12 +13,13 @@ import { writeCedarSchema } from '../authority/cedar-schema.ts';
 import { SecretReferences, type SecretReferencesOptions } from '../authority/credentials/secret-reference.ts';
 import { type PolicySet, type PolicySetCheck, checkPolicies, readPolicySet } from '../authority/policy-set.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { Resolve } from '../lib/network-addresses.ts';
 import type { KeyEncryption } from '../snapshots/key-encryption.ts';
 import type { AuthorityRows, AuthorityStore, SecretRow } from '../store/authority-store.ts';
 import { openSecret, sealSecret } from './secret-box.ts';
 import type { ToolDescription } from '../authority/tool-description.ts';
-import type { Tool } from './tool.ts';
-import { describeTool, openTool } from './tool-kinds.ts';
+import type { Tool, ToolSurroundings } from './tool.ts';
+import { completeSettings, describeTool, openTool } from './tool-kinds.ts';
 
 export interface TenantAuthorityOptions {
   readonly store: AuthorityStore;
@@ -26,6 +27,8 @@ export interface TenantAuthorityOptions {
   readonly clock: Clock;
   /** Of Secrets Manager, where it is not what AWS's own settings say. */
   readonly secretsManager?: SecretReferencesOptions['client'];
+  /** How tools find the addresses of names; the system's way unless said. */
+  readonly resolve?: Resolve | undefined;
 }
 
 interface Opened {
@@ -33,6 +36,7 @@ interface Opened {
   readonly tenantName: string;
   readonly tools: ReadonlyMap<string, Tool>;
   readonly policies: PolicySet;
+  readonly disabledSubjects: ReadonlySet<string>;
 }
 
 export interface ToolFacts {
@@ -45,6 +49,7 @@ export interface AuthorityFacts {
   readonly policies: string;
   readonly tools: readonly ToolFacts[];
   readonly secrets: readonly { readonly name: string; readonly changedAtUnixMs: number }[];
+  readonly disabledSubjects: readonly string[];
 }
 
 export class TenantAuthority implements AsyncDisposable {
@@ -90,10 +95,15 @@ export class TenantAuthority implements AsyncDisposable {
       tenantName: rows.tenantName,
       tools,
       policies: readPolicySet(rows.policies, schema),
+      disabledSubjects: new Set(rows.disabledSubjects),
     };
   }
 
-  async #openTool(tenant: TenantId, name: string, settings: ToolSettings, { secrets }: AuthorityRows): Promise<Tool> {
+  async #openTool(tenant: TenantId, name: string, settings: ToolSettings, rows: AuthorityRows): Promise<Tool> {
+    return await openTool(name, settings, this.#surroundings(tenant, name, rows));
+  }
+
+  #surroundings(tenant: TenantId, name: string, { secrets }: AuthorityRows): ToolSurroundings {
     const secret = async (wanted: string): Promise<string> => {
       const row = secrets.find((candidate) => candidate.name === wanted);
       if (row !== undefined) {
@@ -103,7 +113,7 @@ export class TenantAuthority implements AsyncDisposable {
         hint: 'Set the secret first.',
       });
     };
-    return await openTool(name, settings, { secret });
+    return { secret, resolve: this.#options.resolve };
   }
 
   /** The session has ended, or sleeps: tools drop what they made for it alone. */
@@ -116,26 +126,15 @@ export class TenantAuthority implements AsyncDisposable {
 
   /** Errors: `not_found`. */
   async facts(tenant: TenantId): Promise<AuthorityFacts> {
-    const rows = await this.#options.store.read(tenant);
-    const { version, policies, secrets } = rows;
-    const named = secrets.map(({ name, changedAtUnixMs }) => ({ name, changedAtUnixMs }));
-    return { version, policies, tools: readTools(rows), secrets: named };
+    return this.#told(await this.#options.store.read(tenant));
   }
 
   /**
    * Sets a tool up, or takes it away. It is opened first, so that one that does not work is not kept. Errors: `not_found`, `precondition_failed`,
    * `state_conflict` when a policy would name an operation that is not there any more, those of `openTool`.
    */
-  async putTool(
-    tenant: TenantId,
-    name: string,
-    settings: ToolSettings | null,
-    version?: number,
-  ): Promise<AuthorityFacts> {
-    if (settings !== null) {
-      const rows = await this.#options.store.read(tenant);
-      await using _tool = await this.#openTool(tenant, name, settings, rows);
-    }
+  async putTool(tenant: TenantId, name: string, sent: ToolSettings | null, version?: number): Promise<AuthorityFacts> {
+    const settings = sent === null ? null : await this.#tryTool(tenant, name, sent);
     const after = await this.#options.store.change(tenant, version, { tool: { name, settings } }, (rows) => {
       if (rows.tools.length > limits.toolsMaxCount) {
         throw new BulkheadError('limit_exceeded', `A tenant has at most ${limits.toolsMaxCount} tools.`);
@@ -148,6 +147,14 @@ export class TenantAuthority implements AsyncDisposable {
       });
     });
     return this.#told(after);
+  }
+
+  /** The settings as they are kept, once a tool has opened with them. */
+  async #tryTool(tenant: TenantId, name: string, sent: ToolSettings): Promise<ToolSettings> {
+    const rows = await this.#options.store.read(tenant);
+    const settings = await completeSettings(sent, this.#surroundings(tenant, name, rows));
+    await using _tool = await this.#openTool(tenant, name, settings, rows);
+    return settings;
   }
 
   /** Null takes it away. Errors: `not_found`, `precondition_failed`, `key_unavailable`. */
@@ -178,6 +185,30 @@ export class TenantAuthority implements AsyncDisposable {
     );
   }
 
+  /** From the next call of a tool on, in each of its sessions; its keys and tokens, within two seconds. Errors: `not_found`, `precondition_failed`. */
+  async setSubjectDisabled(
+    tenant: TenantId,
+    name: string,
+    disabled: boolean,
+    version?: number,
+  ): Promise<AuthorityFacts> {
+    return this.#told(
+      await this.#options.store.change(tenant, version, { subject: { name, disabled } }, ({ disabledSubjects }) => {
+        if (disabledSubjects.length > limits.disabledSubjectsMaxCount) {
+          throw new BulkheadError(
+            'limit_exceeded',
+            `A tenant has at most ${limits.disabledSubjectsMaxCount} disabled subjects.`,
+          );
+        }
+      }),
+    );
+  }
+
+  /** As they would be if they were set. Errors: `invalid_request` with every problem, `not_found`. */
+  async readPolicies(tenant: TenantId, policies: string): Promise<PolicySet> {
+    return readPolicySet(policies, schemaOf(await this.#options.store.read(tenant)));
+  }
+
   /** What is wrong with policies, without setting them. Errors: `not_found`. */
   async checkPolicies(tenant: TenantId, policies: string): Promise<PolicySetCheck> {
     return checkPolicies(policies, schemaOf(await this.#options.store.read(tenant)));
@@ -185,7 +216,8 @@ export class TenantAuthority implements AsyncDisposable {
 
   #told(rows: AuthorityRows): AuthorityFacts {
     const secrets = rows.secrets.map(({ name, changedAtUnixMs }: SecretRow) => ({ name, changedAtUnixMs }));
-    return { version: rows.version, policies: rows.policies, tools: readTools(rows), secrets };
+    const { version, policies, disabledSubjects } = rows;
+    return { version, policies, tools: readTools(rows), secrets, disabledSubjects };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

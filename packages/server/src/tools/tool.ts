@@ -1,13 +1,16 @@
 // What a tool is to those who call it. A tool runs on the host; it is given arguments that were checked and decided on, and nothing else that a guest
 // has said. What it answers is bounded here, whatever is at the other end.
 
-import type { SessionId, TenantId } from '@bulkhead/protocol';
+import type { EgressSettings, SessionId, TenantId } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../authority/tool-description.ts';
+import type { Resolve } from '../lib/network-addresses.ts';
 
 /** What a tool is opened with: where its secrets come from, each time that it needs one. */
 export interface ToolSurroundings {
   readonly secret: (name: string) => Promise<string>;
+  /** How names become addresses; the system's way unless said. */
+  readonly resolve?: Resolve | undefined;
 }
 
 export interface ToolContext {
@@ -33,6 +36,8 @@ export type ToolResult =
 
 export interface Tool extends AsyncDisposable {
   readonly description: ToolDescription;
+  /** A rule of where sessions may connect to: used through their proxy, and never called. */
+  readonly egress?: EgressSettings;
   /** What a call works on, from nothing but its arguments. */
   resourceOf(operation: string, checked: Arguments): Resource;
   /**

@@ -72,6 +72,7 @@ export async function openEdge(context: TestContext, options: EdgeOptions = {}):
     idempotency: absent,
     authority: absent,
     decisions: absent,
+    approvals: absent,
     connections,
     attachments,
     sessions: callerSessions,

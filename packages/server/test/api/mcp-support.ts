@@ -13,6 +13,7 @@ import { createServer } from '../../src/api/rest/create-server.ts';
 import type { Service } from '../../src/api/service.ts';
 import { unkeptSessions } from '../../src/api/unkept-sessions.ts';
 import { FakeRuntime } from '../../src/runtimes/fake/fake-runtime.ts';
+import type { SessionTools } from '../../src/sessions/session-tools.ts';
 import { Sessions } from '../../src/sessions/sessions.ts';
 import type { Caller } from '../../src/tenants/caller.ts';
 import type { Access } from '../../src/tenants/tenancy.ts';
@@ -27,7 +28,7 @@ export interface McpHarness extends AsyncDisposable {
   /** A key for a caller; of a new tenant unless one is given. */
   issueKey(caller?: CallerOptions): string;
   /** A client that has introduced itself. */
-  connect(key: string): Promise<Client>;
+  connect(key: string, session?: string): Promise<Client>;
   /** Requests that were counted against the rate of each subject. */
   readonly spent: Map<string, number>;
 }
@@ -38,10 +39,16 @@ export interface CallerOptions {
   readonly scopes?: readonly Scope[];
 }
 
-export async function openMcp(options: McpOptions = {}): Promise<McpHarness> {
+export async function openMcp(options: McpOptions & { readonly tools?: SessionTools } = {}): Promise<McpHarness> {
   await using opening = new AsyncDisposableStack();
   const runtime = opening.use(new FakeRuntime());
-  const sessions = opening.use(new Sessions({ runtimes: [runtime], keeper: new MemoryKeeper() }));
+  const sessions = opening.use(
+    new Sessions({
+      runtimes: [runtime],
+      keeper: new MemoryKeeper(),
+      ...(options.tools === undefined ? {} : { tools: options.tools }),
+    }),
+  );
   const callers = new Map<string, Caller>();
   const spent = new Map<string, number>();
   const access: Access = {
@@ -85,10 +92,10 @@ export async function openMcp(options: McpOptions = {}): Promise<McpHarness> {
       callers.set(key, { tenant, subject, scopes: new Set(scopes), key });
       return key;
     },
-    connect: async (key) => {
+    connect: async (key, session) => {
       const client = new Client({ name: 'test', version: '1' });
       clients.add(client);
-      await client.connect(clientTransport(url, key));
+      await client.connect(clientTransport(session === undefined ? url : new URL(`?session=${session}`, url), key));
       return client;
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
@@ -104,7 +111,16 @@ export function clientTransport(url: URL, key: string): Parameters<Client['conne
 /** Nothing of MCP asks for these. */
 function notNeeded(): Pick<
   Service,
-  'tenants' | 'keys' | 'idempotency' | 'runtimes' | 'templates' | 'ports' | 'attachments' | 'authority' | 'decisions'
+  | 'tenants'
+  | 'keys'
+  | 'idempotency'
+  | 'runtimes'
+  | 'templates'
+  | 'ports'
+  | 'attachments'
+  | 'authority'
+  | 'decisions'
+  | 'approvals'
 > {
   const never = (): never => {
     throw new Error('not needed');

@@ -180,3 +180,27 @@ test('a fork gets its parent’s grant or less', () => {
   assert.equal(isGranted(parent, 'prices', 'anything'), true);
   assert.equal(isGranted(noGrant, 'prices', 'get'), false);
 });
+
+test('a policy counts for what its scope is about, however that is written, and for nothing else', () => {
+  const get = 'Bulkhead::Action::"prices.get"';
+  const put = 'Bulkhead::Action::"prices.put"';
+  const forbids = (scope: string): PolicySet =>
+    readPolicySet(
+      `@id("any") permit(principal, action, resource); @id("no") forbid(principal, ${scope}, resource);`,
+      schema,
+    );
+  for (const [scope, forbidden] of [
+    ['action', ['get', 'put']],
+    [`action == ${get}`, ['get']],
+    [`action in ${put}`, ['put']],
+    [`action in [${get}, ${put}]`, ['get', 'put']],
+    [`action in [${put}]`, ['put']],
+  ] as const) {
+    const policies = forbids(scope);
+    for (const operation of ['get', 'put'] as const) {
+      const { outcome, policies: determining } = ask(policies, operation, { key: 'a' });
+      const expected = (forbidden as readonly string[]).includes(operation) ? ['deny', ['no']] : ['allow', ['any']];
+      assert.deepEqual([outcome, determining], expected, `${scope}, ${operation}`);
+    }
+  }
+});

@@ -9,6 +9,7 @@ import { BulkheadError, type ErrorCode } from '@bulkhead/protocol';
 import { openGuest } from '../../src/guest/channel.ts';
 import { encodeFrame, frameTypes } from '../../src/guest/frame.ts';
 import type { Guest } from '../../src/guest/guest.ts';
+import { ContainerChannel } from '../../src/runtimes/gvisor/container-channel.ts';
 import { collect, confirmedPair, identity, turnsOfTheLoop, until } from './fake-guest.ts';
 import { type Plan, makePlan } from './hostile-guest.ts';
 
@@ -45,7 +46,9 @@ async function runCase(plan: Plan, socketPath: string): Promise<string> {
   const seed = Buffer.alloc(4);
   seed.writeUInt32BE(plan.seed);
   socket.write(seed);
-  const guest = openGuest(socket, isHonest ? {} : timeouts);
+  // A virtual machine's channel is a socket, a container's is its standard streams.
+  const channel = plan.seed % 2 === 0 ? socket : new ContainerChannel({ input: socket, output: socket });
+  const guest = openGuest(channel, isHonest ? {} : timeouts);
   let endedAs = 'went on';
   const watched = (async () => {
     const { reason, detail } = await guest.ended;
@@ -71,6 +74,7 @@ async function runCase(plan: Plan, socketPath: string): Promise<string> {
     return endedAs;
   } finally {
     await guest[Symbol.asyncDispose]();
+    socket.destroy();
     await watched;
   }
 }

@@ -1,5 +1,6 @@
-// A hostile agent: sessions that are valid until a seeded generator spoils them. Every case must end in a typed way or go on
-// correctly; the host's memory stays where it was, and a healthy channel beside them never notices.
+// A hostile agent, at the channel of a virtual machine and that of a container in turn: sessions that are valid until a seeded generator
+// spoils them. Every case must end in a typed way or go on correctly; the host's memory stays where it was, and a healthy channel beside
+// them never notices.
 // BULKHEAD_TEST_SEED and BULKHEAD_TEST_CASES repeat a part of the run: the failure message says which.
 
 import assert from 'node:assert/strict';

@@ -222,15 +222,21 @@ describe('a journal', () => {
         for (const { state, generation } of records) written.push(`${generation} ${state}`);
       },
       saveSession: async ({ state, generation }) => void written.push(`${generation} ${state}`),
-      startTurn: async () => void written.push('start'),
-      endTurn: async (_turn, events) => void written.push(`end after ${events.length} events`),
+      startTurn: async ({ session }) => void written.push(`${session.generation} ${session.state}, the turn starts`),
+      endTurn: async ({ after }, { length }) =>
+        void written.push(
+          `${after?.generation} ${after?.state}, the turn has ended${length > 0 ? ' with what it told' : ''}`,
+        ),
     };
     const harness = openKept({ journal });
     const id = await create(harness);
     assert.equal(await output(harness, id, 'print(1)'), '1');
-    assert.deepEqual(written.slice(0, 4), ['1 creating', '2 ready', '3 busy', 'start']);
-    assert.match(written[4] ?? '', /^end after/);
-    assert.equal(written[5], '4 ready');
+    assert.deepEqual(written, [
+      '1 creating',
+      '2 ready',
+      '3 busy, the turn starts',
+      '4 ready, the turn has ended with what it told',
+    ]);
   });
 
   it('that is away keeps a turn from being told as done', async () => {
@@ -294,18 +300,20 @@ describe('a journal', () => {
 
   it('that says somebody else has the session ends its machine here', async () => {
     const conflict = new BulkheadError('state_conflict', 'Taken.');
-    let saves = 0;
-    const journal = {
-      beginSessions: nothing,
-      saveSession: () => (++saves > 1 ? Promise.reject(conflict) : nothing()),
-      startTurn: nothing,
-      endTurn: nothing,
-    };
-    const harness = openKept({ journal });
-    const id = await create(harness);
-    const turn = harness.sessions.startTurn(harness.tenant, id, { code: 'print(1)' });
-    await harness.clock.advance(200);
-    assert.equal((await turn.result).status, 'error');
-    assert.equal(harness.runtime.machines.size, 0);
+    for (const taken of ['startTurn', 'endTurn'] as const) {
+      const journal = {
+        beginSessions: nothing,
+        saveSession: nothing,
+        startTurn: nothing,
+        endTurn: nothing,
+        [taken]: () => Promise.reject(conflict),
+      };
+      const harness = openKept({ journal });
+      const id = await create(harness);
+      const turn = harness.sessions.startTurn(harness.tenant, id, { code: 'print(1)' });
+      await harness.clock.advance(200);
+      assert.equal((await turn.result).status, 'error', taken);
+      assert.equal(harness.runtime.machines.size, 0, taken);
+    }
   });
 });

@@ -89,7 +89,7 @@ function suite(kind: DatabaseKind): void {
     for (const { tenant, id, record } of [mine, theirs]) {
       const turn = { id: makeId('turn'), session: record, request };
       await turns.start(turn);
-      await turns.end(record.tenant, turn, [{ seq: 1, type: 'end', outcome }], outcome);
+      await turns.end({ ...turn, tenant: record.tenant, after: null }, [{ seq: 1, type: 'end', outcome }], outcome);
       await store.snapshots.begin({
         id: makeId('snapshot'),
         session: id,
@@ -178,8 +178,11 @@ function suite(kind: DatabaseKind): void {
       (_, index) => ({ seq: index + 1, type: 'stdout', text: 'a\u0000\ud800' }) as const,
     );
     const all: readonly TurnEvent[] = [...events, { seq: 12_001, type: 'end', outcome }];
-    await turns.end(tenant, turn, all, outcome);
-    await turns.end(tenant, turn, [{ seq: 1, type: 'end', outcome }], { ...outcome, status: 'error' });
+    const next = { ...session, generation: 2, turnCount: 1 };
+    await turns.end({ id: turn.id, tenant, after: next }, all, outcome);
+    const again = { ...outcome, status: 'error' } as const;
+    await turns.end({ id: turn.id, tenant, after: next }, [{ seq: 1, type: 'end', outcome }], again);
+    assert.deepEqual((await store.sessions.get(tenant, session.id))?.record, next, 'the session is what came of it');
     assert.deepEqual(await store.turns.open(), []);
     const read = await turns.get(tenant, session.id, turn.id);
     assert.equal(read.state, 'ended');
@@ -194,6 +197,23 @@ function suite(kind: DatabaseKind): void {
     assert.equal(await store.turns.removeEnded(tenant, 1, 10), 0);
     assert.equal(await store.turns.removeEnded(tenant, 0, 10), 1);
     await assert.rejects(turns.events(tenant, session.id, turn.id), { code: 'not_found' });
+  });
+
+  test('a turn starts and ends with its session, both or neither', async () => {
+    const { record: session } = await kept();
+    const { tenant } = session;
+    const turn = { id: makeId('turn'), session: { ...session, generation: 3 }, request };
+    await assert.rejects(turns.start(turn), { code: 'state_conflict' }, 'a generation is left out');
+    await assert.rejects(turns.get(tenant, session.id, turn.id), { code: 'not_found' });
+    await turns.start({ ...turn, session: { ...session, generation: 2 } });
+    const end = [{ seq: 1, type: 'end', outcome }] as const;
+    const leftOut = { ...session, generation: 4 };
+    await assert.rejects(turns.end({ id: turn.id, tenant, after: leftOut }, end, outcome), { code: 'state_conflict' });
+    assert.equal((await turns.get(tenant, session.id, turn.id)).state, 'running');
+    await turns.end({ id: turn.id, tenant, after: null }, end, outcome);
+    assert.equal((await store.sessions.get(tenant, session.id))?.generation, 2);
+    const never = { id: makeId('turn'), tenant, after: null };
+    await assert.rejects(turns.end(never, end, outcome), { code: 'not_found' }, 'one that was never started');
   });
 
   test('turns are listed oldest first, page by page', async () => {
@@ -212,7 +232,7 @@ function suite(kind: DatabaseKind): void {
     assert.deepEqual(seen.toSorted(), ids.toSorted());
     assert.equal(seen.length, 5);
     await assert.rejects(turns.list(session.tenant, session.id, { cursor: 'bm9uZQ' }), { code: 'invalid_request' });
-    for (const id of ids) await turns.end(session.tenant, { id }, [], outcome);
+    for (const id of ids) await turns.end({ id, tenant: session.tenant, after: null }, [], outcome);
   });
 
   test('sessions are listed newest first, without one twice or left out, and by state, label and subject', async () => {

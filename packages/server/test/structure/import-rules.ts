@@ -28,12 +28,25 @@ const folderRules: Readonly<Record<string, readonly string[]>> = {
   doctor: ['config', 'images', 'placement', 'runtimes', 'lib'],
   placement: ['lib'],
   authority: ['lib'],
+  egress: ['lib'],
   tools: ['authority', 'sealing', 'snapshots', 'store', 'lib'],
-  sessions: ['placement', 'authority', 'tools', 'runtimes', 'guest', 'images', 'snapshots', 'sealing', 'store', 'lib'],
+  sessions: [
+    'placement',
+    'authority',
+    'tools',
+    'egress',
+    'runtimes',
+    'guest',
+    'images',
+    'snapshots',
+    'sealing',
+    'store',
+    'lib',
+  ],
   sealing: ['snapshots', 'lib'],
   tenants: ['store', 'sealing', 'lib'],
   ports: ['sessions', 'guest', 'lib'],
-  api: ['sessions', 'tenants', 'tools', 'ports', 'guest', 'lib'],
+  api: ['sessions', 'authority', 'tenants', 'tools', 'ports', 'guest', 'lib'],
 };
 
 export interface ImportedModule {

@@ -14,6 +14,7 @@ import { openTestDatabase } from '../store/databases.ts';
 
 export interface Kept extends AsyncDisposable {
   readonly path: string;
+  readonly database: Database;
   readonly store: Store;
   readonly keys: DayKeys;
   /** The files of the database. */
@@ -34,6 +35,7 @@ export async function openKept(): Promise<Kept> {
   const open = opening.move();
   return {
     path,
+    database,
     store,
     keys,
     files,

@@ -45,11 +45,11 @@ test('objects are read, described, listed, written and deleted, by keys below th
   assert.deepEqual(await keysOf({ prefix: 'prices' }), [all.slice(0, 2), null]);
   assert.deepEqual(await keysOf({ prefix: 'price' }), [[], null], 'a folder, not the beginning of a name');
   const walked: string[] = [];
-  for (let after: string | null = ''; after !== null;) {
-    const [keys, cursor] = await keysOf({ limit: 1, ...(after === '' ? {} : { after }) });
+  for (let cursorOf: string | null = ''; cursorOf !== null;) {
+    const [keys, cursor] = await keysOf({ limit: 1, ...(cursorOf === '' ? {} : { after: cursorOf }) });
     assert.equal(keys.length, 1);
     walked.push(...keys);
-    after = cursor;
+    cursorOf = cursor;
   }
   assert.deepEqual(walked, all);
 
@@ -87,12 +87,9 @@ test('an address reads one object, for its time; the settings have to turn it on
 
 test('contents that are none, twice or too large are refused', async () => {
   await using tool = await open({ bytesMax: 1024 });
-  const refused = async (given: object, code: string): Promise<void> =>
-    void (await assert.rejects(
-      call(tool, 'put', { key: 'bad', ...given }),
-      { code },
-      JSON.stringify(given).slice(0, 100),
-    ));
+  const refused = async (given: object, code: string): Promise<void> => {
+    await assert.rejects(call(tool, 'put', { key: 'bad', ...given }), { code }, JSON.stringify(given).slice(0, 100));
+  };
   await refused({}, 'invalid_request');
   await refused({ text: 'a', base64: 'YQ==' }, 'invalid_request');
   await refused({ base64: 'YQ' }, 'invalid_request');

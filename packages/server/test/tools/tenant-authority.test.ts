@@ -14,7 +14,9 @@ import { ToolCalls } from '../../src/sessions/tool-calls.ts';
 import { LocalKeyFile } from '../../src/snapshots/key-encryption.ts';
 import { unbounded } from '../../src/store/tenant-row.ts';
 import { TenantAuthority } from '../../src/tools/tenant-authority.ts';
+import { eventually } from '../api/mcp-support.ts';
 import { type Kept, openKept } from './kept.ts';
+import { echoTool, openMcpPeer } from './mcp-peer.ts';
 import { type Portfolio, openPortfolio } from './portfolio.ts';
 
 const password = 'canary-of-a-password';
@@ -163,9 +165,63 @@ test('calls are decided by what is set up now, are on record, and can be asked a
   );
   const [newest] = items;
   assert.ok(newest);
+  const whole = await decisions.compare(tenant, { session: id }, {});
+  assert.deepEqual([whole.compared, whole.notAsked, whole.unreadable, whole.changes], [5, 1, 0, []]);
+  await kept.database.transaction(tenant, (transaction) =>
+    transaction
+      .updateTable('decisions')
+      .set({ outcome: 'deny', reason: 'no_policy' })
+      .where('id', '=', newest.id)
+      .execute(),
+  );
+  const [altered, ...others] = (await decisions.compare(tenant, { session: id }, {})).changes;
+  assert.deepEqual(
+    [altered?.decision.id, altered?.decision.outcome, altered?.after.outcome, others],
+    [newest.id, 'deny', 'allow', []],
+  );
   const asked = await decisions.request(newest);
   assert.deepEqual(asked?.context, { sql: 'SELECT 1' });
   const other = await newTenant('hooli');
   await assert.rejects(decisions.get(other, makeId('decision')), { code: 'not_found' });
   assert.deepEqual((await decisions.list(other, {})).items, []);
+});
+
+test('what an MCP server offers is kept with its settings, and is what calls are held to', async () => {
+  await using peer = await openMcpPeer();
+  const tenant = await newTenant('stark');
+  await authority.putSecret(tenant, 'token', password);
+  const credential = { in: 'bearer', secret: 'token' };
+  const sent = { kind: 'mcp', description: 'x', url: peer.url, credential, addresses: ['127.0.0.0/8'] };
+  const put = async (change: Record<string, unknown> = {}) =>
+    await authority.putTool(tenant, 'quotes', toolSettingsSchema.parse({ ...sent, ...change }));
+  await assert.rejects(put({ addresses: [] }), { code: 'tool_failed' });
+  await assert.rejects(put({ only: ['none'] }), { code: 'invalid_request' });
+  const [kept1] = (await put()).tools;
+  assert.ok(kept1?.settings.kind === 'mcp');
+  assert.deepEqual(Object.keys(kept1.settings.tools ?? {}), ['get_price_v1']);
+  await authority.putPolicies(
+    tenant,
+    '@id("dax") permit(principal, action == Bulkhead::Action::"quotes.get_price_v1", resource) when { context.symbol == "DAX" };',
+  );
+  const runtime = new FakeRuntime({ clock: systemClock });
+  const tools = new ToolCalls({ engine, source: authority, log: decisions, clock: systemClock, region: 'here' });
+  await using sessions = new Sessions({ runtimes: [runtime], tools });
+  await sessions.createSession({ tenant, grant: ['quotes.*'] });
+  const guest = [...runtime.machines.values()].at(-1)?.guest ?? assert.fail('there is a machine');
+  const call = async (symbol: string): Promise<string> => {
+    const answer = await guest.call?.('quotes', 'get_price_v1', JSON.stringify({ symbol }));
+    return answer?.ok === true ? 'ok' : (answer?.error.code ?? 'nothing');
+  };
+  assert.equal(await call('DAX'), 'ok');
+  assert.equal(await call('CAC'), 'tool_denied');
+  peer.tools = [{ ...echoTool, description: 'something else' }];
+  for (const server of peer.servers.values()) await server.sendToolListChanged();
+  await eventually('the change is noticed', async () => (await call('DAX')) === 'state_conflict');
+  await assert.rejects(put({ tools: kept1.settings.tools }), { code: 'state_conflict' }, 'it is not that any more');
+  await put();
+  assert.equal(await call('DAX'), 'ok', 'approved again');
+  assert.equal(peer.calls.filter(({ args }) => JSON.stringify(args).includes('CAC')).length, 0);
+  peer.tools = [];
+  await assert.rejects(put(), { code: 'state_conflict' }, 'a policy names what would be gone');
+  assert.ok(!JSON.stringify(await authority.facts(tenant)).includes(password));
 });

@@ -10,6 +10,7 @@ from .._errors import BulkheadError
 from .._models import Caller, Health, Limits, Readiness, Runtime, RuntimeList, Template
 from .._retry import RetryPolicy
 from .._timeouts import ANSWER_SECONDS
+from .authority import AsyncApprovals, AsyncDecisions
 from .driver import AsyncDriver, AsyncTokenProvider
 from .sessions import AsyncSessions
 from .streams import AsyncStream
@@ -45,6 +46,8 @@ class AsyncBulkhead:
         self._driver = AsyncDriver(core, http or httpx.AsyncClient(), key, token)
         self.sessions = AsyncSessions(self._driver)
         self.tenants = AsyncTenants(self._driver)
+        self.decisions = AsyncDecisions(self._driver)
+        self.approvals = AsyncApprovals(self._driver)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._driver.core.url}>"

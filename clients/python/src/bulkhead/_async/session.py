@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
 from .. import _bodies
+from .._authority_models import Approval
 from .._bodies import Seconds
 from .._errors import BulkheadError
 from .._models import Context, ContextList, ForkedSessions, SessionInfo
@@ -95,6 +96,13 @@ class AsyncSession:
         """The events of a turn that was started elsewhere, or before: from the first, or after ``after``."""
         return AsyncTurnStream(self._driver, self.id, turn, after)
 
+    def approvals(self, *, state: str | None = None, limit: int | None = None) -> AsyncStream[Approval]:
+        """Its calls of tools that wait for a person, or did, newest first: why a turn does not go on."""
+        query = _bodies.given(state=state, limit=limit)
+        return AsyncStream(
+            self._driver, self._driver.core.items("listSessionApprovals", Approval, self._params, query)
+        )
+
     def turns(self, *, limit: int | None = None) -> AsyncStream[Turn]:
         """Its turns, oldest first, without their results. ``limit`` is of a page."""
         query = _bodies.given(limit=limit)
@@ -128,13 +136,15 @@ class AsyncSession:
         flow = self._driver.core.call("resumeSession", SessionInfo, params=self._params)
         return self._learn(await self._driver.run(flow))
 
-    async def fork(self, *, count: int = 1, idempotency_key: str | None = None) -> list[AsyncSession]:
-        """New sessions that begin as copies of it: all of them, or none."""
+    async def fork(
+        self, *, count: int = 1, grant: Sequence[str] | None = None, idempotency_key: str | None = None
+    ) -> list[AsyncSession]:
+        """New sessions that begin as copies of it: all of them, or none. ``grant`` is a part of its own; all of it unless said."""
         flow = self._driver.core.call(
             "forkSession",
             ForkedSessions,
             params=self._params,
-            body={"count": count},
+            body=_bodies.given(count=count, grant=None if grant is None else list(grant)),
             idempotency_key=idempotency_key,
         )
         return [AsyncSession(self._driver, info) for info in (await self._driver.run(flow)).sessions]

@@ -7,6 +7,7 @@ from .. import _bodies
 from .._bodies import Seconds
 from .._models import IssuedKey, Key, Tenant
 from .._protocol import Role, Scope, Tier
+from .authority import AsyncTenantAuthority
 from .driver import AsyncDriver
 from .streams import AsyncStream
 
@@ -61,6 +62,10 @@ class AsyncTenants:
         """Ends every session of it, revokes its keys and removes what was kept of it."""
         flow = self._driver.core.call("deleteTenant", type(None), params={"tenant": tenant}, if_match=if_version)
         await self._driver.run(flow)
+
+    def authority(self, tenant: str) -> AsyncTenantAuthority:
+        """What it has set up for its sessions."""
+        return AsyncTenantAuthority(self._driver, tenant)
 
     def keys(self, tenant: str) -> AsyncKeys:
         return AsyncKeys(self._driver, tenant)

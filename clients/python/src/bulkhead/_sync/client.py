@@ -11,6 +11,7 @@ from .._errors import BulkheadError
 from .._models import Caller, Health, Limits, Readiness, Runtime, RuntimeList, Template
 from .._retry import RetryPolicy
 from .._timeouts import ANSWER_SECONDS
+from .authority import Approvals, Decisions
 from .driver import Driver, TokenProvider
 from .sessions import Sessions
 from .streams import Stream
@@ -46,6 +47,8 @@ class Bulkhead:
         self._driver = Driver(core, http or httpx.Client(), key, token)
         self.sessions = Sessions(self._driver)
         self.tenants = Tenants(self._driver)
+        self.decisions = Decisions(self._driver)
+        self.approvals = Approvals(self._driver)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._driver.core.url}>"

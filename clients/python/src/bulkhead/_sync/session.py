@@ -1,11 +1,12 @@
 # Made by script/generate from ../_async/session.py. What is changed here is lost.
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
 from .. import _bodies
+from .._authority_models import Approval
 from .._bodies import Seconds
 from .._errors import BulkheadError
 from .._models import Context, ContextList, ForkedSessions, SessionInfo
@@ -96,6 +97,13 @@ class Session:
         """The events of a turn that was started elsewhere, or before: from the first, or after ``after``."""
         return TurnStream(self._driver, self.id, turn, after)
 
+    def approvals(self, *, state: str | None = None, limit: int | None = None) -> Stream[Approval]:
+        """Its calls of tools that wait for a person, or did, newest first: why a turn does not go on."""
+        query = _bodies.given(state=state, limit=limit)
+        return Stream(
+            self._driver, self._driver.core.items("listSessionApprovals", Approval, self._params, query)
+        )
+
     def turns(self, *, limit: int | None = None) -> Stream[Turn]:
         """Its turns, oldest first, without their results. ``limit`` is of a page."""
         query = _bodies.given(limit=limit)
@@ -129,13 +137,15 @@ class Session:
         flow = self._driver.core.call("resumeSession", SessionInfo, params=self._params)
         return self._learn(self._driver.run(flow))
 
-    def fork(self, *, count: int = 1, idempotency_key: str | None = None) -> list[Session]:
-        """New sessions that begin as copies of it: all of them, or none."""
+    def fork(
+        self, *, count: int = 1, grant: Sequence[str] | None = None, idempotency_key: str | None = None
+    ) -> list[Session]:
+        """New sessions that begin as copies of it: all of them, or none. ``grant`` is a part of its own; all of it unless said."""
         flow = self._driver.core.call(
             "forkSession",
             ForkedSessions,
             params=self._params,
-            body={"count": count},
+            body=_bodies.given(count=count, grant=None if grant is None else list(grant)),
             idempotency_key=idempotency_key,
         )
         return [Session(self._driver, info) for info in (self._driver.run(flow)).sessions]

@@ -8,6 +8,7 @@ from .. import _bodies
 from .._bodies import Seconds
 from .._models import IssuedKey, Key, Tenant
 from .._protocol import Role, Scope, Tier
+from .authority import TenantAuthority
 from .driver import Driver
 from .streams import Stream
 
@@ -62,6 +63,10 @@ class Tenants:
         """Ends every session of it, revokes its keys and removes what was kept of it."""
         flow = self._driver.core.call("deleteTenant", type(None), params={"tenant": tenant}, if_match=if_version)
         self._driver.run(flow)
+
+    def authority(self, tenant: str) -> TenantAuthority:
+        """What it has set up for its sessions."""
+        return TenantAuthority(self._driver, tenant)
 
     def keys(self, tenant: str) -> Keys:
         return Keys(self._driver, tenant)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import keyword
 import os
 import socket
 
@@ -79,12 +80,16 @@ class Operation:
         self.__name__ = name
         self.__qualname__ = f"{tool}.{name}"
         self._tool = tool
-        self._parameters = description["parameters"]
+        self._names = {_written(parameter): parameter for parameter in description["parameters"]}
         self.__doc__ = _document(description)
-        self.__signature__ = inspect.Signature([_parameter(*item) for item in _in_order(self._parameters)])
+        self.__signature__ = inspect.Signature([_parameter(*item) for item in _in_order(description["parameters"])])
 
     def __call__(self, **arguments):
-        given = {name: self._given(name, value) for name, value in arguments.items() if value is not None}
+        given = {
+            self._names.get(name, name): self._given(self._names.get(name, name), value)
+            for name, value in arguments.items()
+            if value is not None
+        }
         return call_tool(self._tool, self.__name__, given)
 
     def _given(self, name, value):
@@ -107,14 +112,15 @@ class Tool:
         }
 
     def __getattr__(self, name):
-        operation = self.__dict__.get("_operations", {}).get(name)
+        operations = self.__dict__.get("_operations", {})
+        operation = operations.get(name) or operations.get(_unwritten(name))
         if operation is None:
-            known = ", ".join(self._operations)
+            known = ", ".join(map(_written, self._operations))
             raise AttributeError(f"{self._name} has no operation {name!r}; it has: {known}")
         return operation
 
     def __dir__(self):
-        return sorted(self._operations)
+        return sorted(map(_written, self._operations))
 
     def __repr__(self):
         lines = [f"{self._name}: {self.__doc__}", *(f"  {operation!r}" for operation in self._operations.values())]
@@ -147,10 +153,19 @@ def _in_order(parameters):
     return sorted(parameters.items(), key=lambda item: bool(item[1].get("optional")))
 
 
+def _written(name):
+    """A name as Python can write it: `from` is `from_`."""
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _unwritten(name):
+    return name[:-1] if name.endswith("_") and keyword.iskeyword(name[:-1]) else name
+
+
 def _parameter(name, parameter):
     default = None if parameter.get("optional") else inspect.Parameter.empty
     annotation = _ANNOTATIONS.get(parameter["kind"], "object")
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(_written(name), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _document(description):
@@ -158,8 +173,18 @@ def _document(description):
     for name, parameter in _in_order(description["parameters"]):
         values = parameter.get("values")
         choice = f" One of: {', '.join(values)}." if values else ""
-        lines.append(f"\n{name}: {parameter['description']}{choice}")
+        lines.append(f"\n{_written(name)}: {parameter['description']}{choice}{_bounds(parameter)}")
     return "\n".join(lines)
+
+
+def _bounds(parameter):
+    least, most, longest = (parameter.get(bound) for bound in ("minimum", "maximum", "maxLength"))
+    said = [
+        *([] if least is None else [f"at least {least}"]),
+        *([] if most is None else [f"at most {most}"]),
+        *([] if longest is None else [f"at most {longest} characters"]),
+    ]
+    return f" {', '.join(said).capitalize()}." if said else ""
 
 
 def call_tool(tool, operation, arguments):

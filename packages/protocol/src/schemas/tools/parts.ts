@@ -15,7 +15,7 @@ export const parameterKinds = ['name', 'path', 'text', 'integer', 'boolean', 'na
 /** `file`: the path of a file in the guest, whose bytes the host reads when the call comes. Only tools that say so take one. */
 export type ParameterKind = (typeof parameterKinds)[number] | 'file';
 
-const parameter = z.strictObject({
+export const parameter = z.strictObject({
   kind: z.enum(parameterKinds),
   description,
   optional: z.boolean().exactOptional(),

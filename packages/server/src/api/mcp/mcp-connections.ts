@@ -2,16 +2,20 @@
 // when nothing has been heard of them for long enough.
 
 import { randomBytes } from 'node:crypto';
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, type SessionId } from '@bulkhead/protocol';
 import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js';
 import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js';
 import { type Clock, systemClock } from '../../lib/clock.ts';
+import { given } from '../../lib/given.ts';
 import type { Caller } from '../../tenants/caller.ts';
 import { type EventBudget, EventMemory } from './event-memory.ts';
 import { mcpLimits } from './mcp-limits.ts';
 import { McpServer, type McpServerOptions } from './mcp-server.ts';
 
-export type McpConnectionsOptions = Pick<McpServerOptions, 'version' | 'sessions' | 'onFailure' | 'without'> & {
+export type McpConnectionsOptions = Pick<
+  McpServerOptions,
+  'version' | 'sessions' | 'onFailure' | 'without' | 'attached'
+> & {
   readonly clock?: Clock;
 };
 
@@ -45,12 +49,16 @@ export class McpConnections implements AsyncDisposable {
     return this.#connections.size;
   }
 
-  /** A connection for a client that introduces itself. Errors: `quota_exceeded`, `server_stopping`. */
-  async open(caller: Caller): Promise<McpConnection> {
+  /** A connection for a client that introduces itself, for a session of its own or for one. Errors: `quota_exceeded`, `server_stopping`. */
+  async open(caller: Caller, attached?: SessionId): Promise<McpConnection> {
     if (this.#closed) throw new BulkheadError('server_stopping', 'The server is stopping.');
     this.#makeRoom(caller);
-    const connection = new McpConnection(this.#options, caller, this.#clock, this.#budget, () =>
-      this.close(connection),
+    const connection = new McpConnection(
+      { ...this.#options, ...given({ attached }) },
+      caller,
+      this.#clock,
+      this.#budget,
+      () => this.close(connection),
     );
     this.#connections.set(connection.id, connection);
     await connection.connect();

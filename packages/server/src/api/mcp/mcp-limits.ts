@@ -38,6 +38,9 @@ export const mcpLimits = {
   readMaxBytes: 262_144,
   resourceMaxBytes: 524_288,
   entriesMaxCount: 500,
+  /** Of the tools that a session was granted: how many are listed, and the JSON of a value that is told; what is larger is put into the session. */
+  grantedToolsMaxCount: 500,
+  valueMaxBytes: 200_000,
   pageMaxCount: 50,
   forksMaxCount: 16,
   /** Of `resources/list`: sessions that are looked into, and files in all. */

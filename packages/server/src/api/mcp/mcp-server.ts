@@ -1,6 +1,6 @@
 // One client's server: the protocol's requests on one side, tools and resources on the other. It knows nothing of how messages arrive.
 
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, type SessionId } from '@bulkhead/protocol';
 import { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js';
 import {
@@ -19,6 +19,7 @@ import { type Clock, systemClock } from '../../lib/clock.ts';
 import { type Caller, checkScope } from '../../tenants/caller.ts';
 import { fileTemplate, listFileResources, readFileResource } from './file-resources.ts';
 import { fileTools } from './file-tools.ts';
+import { GrantedTools } from './granted-tools.ts';
 import { mcpLimits } from './mcp-limits.ts';
 import type { McpSessions } from './mcp-sessions.ts';
 import { OwnSession } from './own-session.ts';
@@ -38,6 +39,8 @@ export interface McpServerOptions {
   readonly opener: Caller;
   /** Who makes this very request. */
   readonly callerOf: (extra: RequestExtra) => Caller;
+  /** The session that the connection is for; without it, one of its own. */
+  readonly attached?: SessionId;
   /** What cannot be done here is not offered. */
   readonly without?: readonly string[];
   readonly clock?: Clock;
@@ -55,16 +58,22 @@ export class McpServer implements AsyncDisposable {
   readonly #options: McpServerOptions;
   readonly #clock: Clock;
   readonly #turnOrder = new TurnOrder();
+  readonly #granted: GrantedTools | undefined;
   #calls = 0;
 
   constructor(options: McpServerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.ownSession = new OwnSession(options.sessions, options.opener);
+    this.ownSession = new OwnSession(options.sessions, options.opener, options.attached);
     this.server = new Server(
       { name: 'bulkhead', title: 'Bulkhead', version: options.version },
-      { capabilities: { tools: {}, resources: {} }, instructions },
+      { capabilities: { tools: { listChanged: true }, resources: {} }, instructions },
     );
+    const { sessions, attached } = options;
+    if (attached !== undefined) {
+      const onChange = (): Promise<void> => this.server.sendToolListChanged();
+      this.#granted = new GrantedTools({ sessions, session: attached, onChange });
+    }
     this.#serveTools();
     this.#serveResources();
   }
@@ -81,16 +90,15 @@ export class McpServer implements AsyncDisposable {
   }
 
   #serveTools(): void {
-    this.server.setRequestHandler(ListToolsRequestSchema, (_request, extra) => {
+    this.server.setRequestHandler(ListToolsRequestSchema, async (_request, extra) => {
       const caller = this.#options.callerOf(extra);
-      return {
-        tools: this.#offered()
-          .filter(({ scope }) => caller.scopes.has(scope))
-          .map(({ listing }) => listing),
-      };
+      const own = this.#offered()
+        .filter(({ scope }) => caller.scopes.has(scope))
+        .map(({ listing }) => listing);
+      return { tools: [...own, ...((await this.#granted?.list(caller)) ?? [])] };
     });
     this.server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra) => {
-      const tool = this.#offered().find(({ name }) => name === params.name);
+      const tool = this.#offered().find(({ name }) => name === params.name) ?? this.#granted?.find(params.name);
       if (tool === undefined) throw new McpError(ErrorCode.InvalidParams, 'There is no such tool.');
       return await this.#callTool(tool, params.arguments, extra);
     });
@@ -101,7 +109,7 @@ export class McpServer implements AsyncDisposable {
     return tools.filter(({ name }) => !without.includes(name));
   }
 
-  async #callTool(tool: Tool, args: unknown, extra: RequestExtra): Promise<CallToolResult> {
+  async #callTool(tool: Pick<Tool, 'scope' | 'call'>, args: unknown, extra: RequestExtra): Promise<CallToolResult> {
     const { sessions, callerOf, onFailure } = this.#options;
     using progress = new Progress(this.#progressOf(extra), this.#clock);
     try {

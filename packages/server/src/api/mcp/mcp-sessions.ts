@@ -14,6 +14,8 @@ export type McpSessions = Pick<
   | 'guest'
   | 'guestToRead'
   | 'guestAwake'
+  | 'tools'
+  | 'callTool'
 >;
 
 export interface McpCall {

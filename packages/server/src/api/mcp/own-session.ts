@@ -1,4 +1,4 @@
-// The session that a connection has without naming one: made with the first call that needs it, by whoever opened the connection, and ended with the
+// The session that a connection has without naming one. Either it was named when the connection was opened, and stays when that ends; or it is made with the first call that needs it, by whoever opened the connection, and ended with the
 // connection. When it has ended before, the next call gets a new one and is told so.
 
 import { BulkheadError, type SessionId } from '@bulkhead/protocol';
@@ -19,15 +19,19 @@ export class OwnSession {
   readonly #sessions: McpSessions;
   readonly #caller: Caller;
   readonly #closed = new AbortController();
+  /** The one that the connection was opened for. */
+  readonly attached: SessionId | undefined;
   #current: Promise<FoundSession> | undefined;
 
-  constructor(sessions: McpSessions, caller: Caller) {
+  constructor(sessions: McpSessions, caller: Caller, attached?: SessionId) {
     this.#sessions = sessions;
     this.#caller = caller;
+    this.attached = attached;
   }
 
   /** Errors: those of creating a session. */
   find(onProgress: McpCall['onProgress']): Promise<FoundSession> {
+    if (this.attached !== undefined) return Promise.resolve({ id: this.attached });
     const before = this.#current;
     const found = this.#find(before, onProgress);
     this.#current = found;

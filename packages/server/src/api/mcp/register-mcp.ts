@@ -1,8 +1,9 @@
 // MCP over streamable HTTP at `/mcp`. Every request is the caller's whose key or token it has; a connection belongs to who opened it.
 
-import { BulkheadError, limits } from '@bulkhead/protocol';
+import { BulkheadError, type SessionId, idSchema, limits } from '@bulkhead/protocol';
 import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
 import { given } from '../../lib/given.ts';
 import { parseStrictJson } from '../../lib/strict-json.ts';
 import type { Caller } from '../../tenants/caller.ts';
@@ -75,7 +76,7 @@ export function registerMcp(app: FastifyInstance, service: McpService, options: 
       if (reply.raw.closed) stream[Symbol.dispose]();
       else reply.raw.once('close', () => stream[Symbol.dispose]());
       await spendBatch(access, caller, request.body);
-      return await answer(connections, caller, request, reply);
+      return await answer(service, connections, caller, request, reply);
     },
   });
   return connections;
@@ -94,6 +95,7 @@ async function spendBatch(access: Access, caller: Caller, body: unknown): Promis
 }
 
 async function answer(
+  service: McpService,
   connections: McpConnections,
   caller: Caller,
   request: FastifyRequest,
@@ -113,11 +115,29 @@ async function answer(
       hint: 'Begin one with `initialize`, then send its Mcp-Session-Id with every request.',
     });
   }
-  const connection = await connections.open(caller);
+  const connection = await connections.open(caller, await attachedSession(service, caller, request));
   const response = await connection.answer(caller, mcpRequest);
   // What introduced itself badly has no connection.
   if (!connection.isOpen) connections.close(connection);
   return reply.send(response);
+}
+
+const attachQuery = z.strictObject({ session: idSchema('session').exactOptional() });
+
+/** The session that a connection is opened for: `?session=`. Errors: `invalid_request`, `not_found`. */
+async function attachedSession(
+  { sessions }: McpService,
+  caller: Caller,
+  { query }: FastifyRequest,
+): Promise<SessionId | undefined> {
+  const parsed = attachQuery.safeParse(query);
+  if (!parsed.success) {
+    throw new BulkheadError('invalid_request', 'The address of an MCP connection has no query but `session`.', {
+      hint: 'Name one session: /mcp?session=ses_…',
+    });
+  }
+  const { session } = parsed.data;
+  return session === undefined ? undefined : (await sessions.get(caller, session)).id;
 }
 
 /** Those that the protocol has; nothing else reaches it, the credential least of all. */

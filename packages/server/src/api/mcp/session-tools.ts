@@ -52,7 +52,7 @@ function told(
   return { content: [{ type: 'text', text: `${words}\n${JSON.stringify(output)}` }], output };
 }
 
-const { size, minimumTier, labels } = routes.createSession.body.shape;
+const { size, minimumTier, labels, grant } = routes.createSession.body.shape;
 const { idleMs, sleepMs, lifetimeMs } = routes.getSession.answer.shape.timeLimits.shape;
 const timeLimits = z
   .strictObject({
@@ -73,7 +73,7 @@ export const sessionTools: readonly Tool[] = [
     description:
       'Starts a virtual machine of its own (Python, Node, bash; no network) and answers with its id. Variables, files and processes in it live from call to call, and after this connection, until it is terminated or its time limits end it. Not needed for a single line of work: run_code without a session has one.',
     scope: 'sessions:write',
-    input: z.strictObject({ size, minimumTier, labels, timeLimits }),
+    input: z.strictObject({ size, minimumTier, labels, grant, timeLimits }),
     output: sessionOutput,
     hints: { readOnlyHint: false, destructiveHint: false, idempotentHint: false, openWorldHint: false },
     call: async (context, request) => {

@@ -1,15 +1,16 @@
 // What fails is told to the model as the result of the tool, with its code and what to do next, so that it can correct itself.
 
-import { BulkheadError, type ErrorCode, errorCatalogue } from '@bulkhead/protocol';
+import { BulkheadError, type ErrorCode, errorCatalogue, parseId } from '@bulkhead/protocol';
 import type { CallToolResult } from '@modelcontextprotocol/sdk/types.js';
 import { z } from 'zod';
+import { given } from '../../lib/given.ts';
 import { printable } from '../../lib/printable.ts';
 import { mcpLimits } from './mcp-limits.ts';
 
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the keys of a closed object
 const errorCodes = Object.keys(errorCatalogue) as [ErrorCode, ...ErrorCode[]];
 
-/** Without `details`: they are for programs, and may be long. */
+/** Without `details`: they are for programs, and may be long. But who may not do something can say which decision it was. */
 export const errorOutput = z.object({ code: z.enum(errorCodes), message: z.string(), hint: z.string().optional() });
 
 /** Whatever was thrown as an error that a caller may see. */
@@ -22,14 +23,15 @@ export function toBulkheadError(error: unknown): BulkheadError {
 }
 
 export function toolError(thrown: unknown): CallToolResult {
-  const { code, message, hint } = toBulkheadError(thrown);
-  const words = [message, hint]
+  const { code, message, hint, details } = toBulkheadError(thrown);
+  const decision = parseId('decision', String(details?.['decision']));
+  const words = [message, hint, decision]
     .filter((text) => text !== undefined)
     .map((text) => printable(text, mcpLimits.messageMaxLength));
   return {
     isError: true,
     content: [{ type: 'text', text: `error ${code}: ${words.join('\n')}` }],
-    _meta: { 'bulkhead/error': { code, message: words[0] ?? '', ...(hint === undefined ? {} : { hint }) } },
+    _meta: { 'bulkhead/error': { code, message: words[0] ?? '', ...given({ hint, decision }) } },
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Handlers } from './handler.ts';
+import { approvalHandlers } from './handlers/approvals.ts';
 import { authorityHandlers } from './handlers/authority.ts';
 import { commandHandlers } from './handlers/commands.ts';
 import { fileHandlers } from './handlers/files.ts';
@@ -13,6 +14,7 @@ export const handlers: Handlers = {
   ...systemHandlers,
   ...tenantHandlers,
   ...authorityHandlers,
+  ...approvalHandlers,
   ...sessionHandlers,
   ...turnHandlers,
   ...fileHandlers,

@@ -1,16 +1,23 @@
 // What we know of a resource as callers see it: field by field, so that what is added within does not get out.
 
+import { isDeepStrictEqual } from 'node:util';
 import type {
+  ApprovalDetail,
+  ApprovalResource,
   AuthorityResource,
   CheckpointResource,
+  DecisionChangesPage,
+  DecisionExplanation,
   DecisionResource,
   KeyResource,
+  Labels,
   PortResource,
   SessionResource,
   TenantResource,
   TurnResource,
 } from '@bulkhead/protocol';
-import type { DecisionFacts } from '../../sessions/stored-decisions.ts';
+import type { ApprovalFacts, Asked } from '../../sessions/stored-approvals.ts';
+import type { Comparison, DecisionFacts, Explanation } from '../../sessions/stored-decisions.ts';
 import type { KeptSnapshot } from '../../sessions/session-journal.ts';
 import type { SessionRecord } from '../../sessions/session-record.ts';
 import type { Page } from '../../lib/page.ts';
@@ -102,17 +109,25 @@ export function portResource({ id, port, path, expiresAtUnixMs }: CallerPort): P
   return { id, port, path, expiresAt: time(expiresAtUnixMs) };
 }
 
-export function authorityResource({ version, policies, tools, secrets }: AuthorityFacts): AuthorityResource {
+export function authorityResource({
+  version,
+  policies,
+  tools,
+  secrets,
+  disabledSubjects,
+}: AuthorityFacts): AuthorityResource {
   return {
     version,
     policies,
     tools: tools.map(({ name, settings }) => ({ name, settings })),
     secrets: secrets.map(({ name, changedAtUnixMs }) => ({ name, changedAt: time(changedAtUnixMs) })),
+    disabledSubjects: [...disabledSubjects],
   };
 }
 
 export function decisionResource(decision: DecisionFacts): DecisionResource {
   const { id, session, epoch, action, outcome, reason, policies, policyVersion, argumentsDigest, error } = decision;
+  const { approval } = decision;
   return {
     id,
     session,
@@ -123,8 +138,98 @@ export function decisionResource(decision: DecisionFacts): DecisionResource {
     policies: [...policies],
     policyVersion,
     argumentsDigest,
+    approval,
     decidedAt: time(decision.decidedAtUnixMs),
     endedAt: timeOrNull(decision.endedAtUnixMs),
     error,
+    sentBytes: decision.sentBytes,
+    receivedBytes: decision.receivedBytes,
   };
+}
+
+export function explanationResource(
+  decision: DecisionFacts,
+  { policies, grant, request }: Explanation,
+): DecisionExplanation {
+  return {
+    decision: decisionResource(decision),
+    policies: policies.map(({ id, text }) => ({ id, text })),
+    grant: grant === null ? null : [...grant],
+    asked: request === null ? null : askedOf(request),
+  };
+}
+
+function nameOf(uid: unknown): { readonly type: string; readonly id: string } {
+  const { type, id } = uid as { readonly type: string; readonly id: string }; // oxlint-disable-line typescript/no-unsafe-type-assertion -- written by the decision point
+  return { type: type.replace(/^.*::/, ''), id };
+}
+
+/** What policies were asked, in the words of people: Cedar's are entities and their parents. */
+function askedOf({
+  principal,
+  resource,
+  context,
+  entities,
+}: NonNullable<Explanation['request']>): NonNullable<DecisionExplanation['asked']> {
+  const entityOf = (uid: unknown): (typeof entities)[number] | undefined =>
+    entities.find((entity) => isDeepStrictEqual(nameOf(entity.uid), nameOf(uid)));
+  const session = entityOf(principal);
+  const subject = session?.parents.map(nameOf).find(({ type }) => type === 'Subject')?.id ?? '';
+  const within: { readonly type: string; readonly id: string }[] = [];
+  for (let next = entityOf(resource)?.parents[0]; next !== undefined; next = entityOf(next)?.parents[0]) {
+    within.push(nameOf(next));
+    if (within.length >= entities.length) break;
+  }
+  return {
+    session: {
+      facts: { ...session?.attrs },
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- written by the decision point, from labels
+      labels: { ...(session?.tags as Labels | undefined) },
+      // As policies name it, with its tenant before it.
+      subject: subject.slice(subject.indexOf('/') + 1),
+    },
+    resource: { ...nameOf(resource), within },
+    context: { ...context },
+  };
+}
+
+export function changesPage({ compared, notAsked, unreadable, changes, nextCursor }: Comparison): DecisionChangesPage {
+  return {
+    compared,
+    notAsked,
+    unreadable,
+    items: changes.map(({ decision: { id, session, action, outcome, reason, policies, decidedAtUnixMs }, after }) => ({
+      decision: id,
+      session,
+      action,
+      decidedAt: time(decidedAtUnixMs),
+      before: { outcome, reason, policies: [...policies] },
+      after: { outcome: after.outcome, reason: after.reason, policies: [...after.policies] },
+    })),
+    nextCursor,
+  };
+}
+
+export function approvalResource(approval: ApprovalFacts): ApprovalResource {
+  const { id, state, decision, session, subject, action, policies, argumentsDigest, answeredBy, reason } = approval;
+  return {
+    id,
+    state,
+    decision,
+    session,
+    subject,
+    action,
+    policies: [...policies],
+    argumentsDigest,
+    createdAt: time(approval.createdAtUnixMs),
+    expiresAt: time(approval.expiresAtUnixMs),
+    answeredAt: timeOrNull(approval.answeredAtUnixMs),
+    answeredBy,
+    answeredWith: approval.answeredWith,
+    reason,
+  };
+}
+
+export function approvalDetail(approval: ApprovalFacts & Asked): ApprovalDetail {
+  return { ...approvalResource(approval), resource: approval.resource, arguments: approval.arguments };
 }

@@ -46,6 +46,8 @@ export class FakeGuest implements Guest {
   /** What guest code would do: a call of a tool, with the text of its arguments; undefined while nobody answers. */
   call: ((tool: string, operation: string, given: string, signal?: AbortSignal) => Promise<CallAnswer>) | undefined;
   catalogue: unknown;
+  /** What guest code does when it connects to its proxy; there when the session was granted a way out. */
+  egress: ((connection: GuestConnection) => void) | undefined;
   /** Terminals that were opened and have not ended. */
   readonly terminals: Set<FakeTerminal> = new Set();
   readonly #processes = new FakeProcesses();
@@ -169,6 +171,11 @@ export class FakeGuest implements Guest {
     this.call = (tool, operation, given, signal = new AbortController().signal) =>
       handle({ tool, operation, argumentBytes: Buffer.from(given), signal });
     return { announce: (catalogue) => (this.catalogue = catalogue) };
+  }
+
+  serveEgress(take: (connection: GuestConnection) => void): void {
+    this.check();
+    this.egress = take;
   }
 
   async startProcess({ argv }: Pick<ExecRequest, 'argv'>): Promise<string> {

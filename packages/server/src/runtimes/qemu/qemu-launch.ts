@@ -135,7 +135,8 @@ async function joinGroup(
   undo.defer(() => removeGroup(cgroups, name));
   const { memoryMib, vcpus } = template.hardware.size;
   return makeGroup(cgroups, name, {
-    memoryMaxBytes: (memoryMib + translationCacheMib + vmmOverheadMib) * mib,
+    // Twice the guest's: what the template never touched becomes a page of its shared memory before it is copied, and that is charged to whoever comes first.
+    memoryMaxBytes: (2 * memoryMib + translationCacheMib + vmmOverheadMib) * mib,
     processesMaxCount: 128,
     cpus: vcpus + 0.25,
   });

@@ -63,6 +63,15 @@ export function describeSqlTool(
   return { name: settings.name, description: settings.description, operations };
 }
 
+/** What a call works on, from its settings alone. */
+export function resourceOfSqlCall(
+  { name, database, freeQueries }: Pick<SqlToolOptions, 'name' | 'database' | 'freeQueries'>,
+  operation: string,
+): Resource {
+  if (operation === freeOperation && freeQueries) return { type: 'Database', id: database, within: [] };
+  return { type: 'Query', id: `${name}.${operation}`, within: [{ type: 'Database', id: database }] };
+}
+
 export class SqlTool implements Tool {
   readonly description: ToolDescription;
   readonly #options: SqlToolOptions;
@@ -83,9 +92,7 @@ export class SqlTool implements Tool {
   }
 
   resourceOf(operation: string): Resource {
-    const { name, database } = this.#options;
-    if (operation === freeOperation && this.#options.freeQueries) return { type: 'Database', id: database, within: [] };
-    return { type: 'Query', id: `${name}.${operation}`, within: [{ type: 'Database', id: database }] };
+    return resourceOfSqlCall(this.#options, operation);
   }
 
   async call(operation: string, checked: Arguments, { signal }: ToolContext): Promise<ToolResult> {
