@@ -92,10 +92,11 @@ export class ToolCalls implements SessionTools {
       const { tenant, id } = session();
       this.#sessionFiles.set(id, new FileBudget(authorityLimits.sessionFilesMaxBytes));
       const calls = guest.serveCalls((call) => this.call(session, guest, call));
-      void guest.ended.then(() => {
+      const forget = (): void => {
         this.#sessionFiles.delete(id);
         this.#options.source.forget?.(tenant, id);
-      });
+      };
+      void guest.ended.then(forget);
       this.catalogue(session()).then(
         (tools) => calls.announce({ tools }),
         () => undefined,

@@ -81,6 +81,7 @@ class Operation:
         self.__qualname__ = f"{tool}.{name}"
         self._tool = tool
         self._names = {_written(parameter): parameter for parameter in description["parameters"]}
+        self._files = {name for name, parameter in description["parameters"].items() if parameter["kind"] == "file"}
         self.__doc__ = _document(description)
         self.__signature__ = inspect.Signature([_parameter(*item) for item in _in_order(description["parameters"])])
 
@@ -94,8 +95,7 @@ class Operation:
 
     def _given(self, name, value):
         # A file is named by where it is, not by where this process is: the host reads it.
-        is_file = self._parameters.get(name, {}).get("kind") == "file"
-        return os.path.abspath(os.fspath(value)) if is_file else value
+        return os.path.abspath(os.fspath(value)) if name in self._files else value
 
     def __repr__(self):
         return f"{self.__qualname__}{self.__signature__}"
