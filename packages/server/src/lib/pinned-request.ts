@@ -4,6 +4,7 @@
 import { type IncomingHttpHeaders, type IncomingMessage, type RequestOptions, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { LookupFunction } from 'node:net';
+import { orAbort } from './or-abort.ts';
 import { type Resolve, type ResolvedAddress, resolveAllowed } from './network-addresses.ts';
 
 export interface PinnedRequest {
@@ -37,8 +38,8 @@ export async function sendPinned(
   { ranges, resolve }: Reach,
 ): Promise<PinnedAnswer> {
   signal.throwIfAborted();
-  const addresses = await resolveAllowed(origin.hostname, ranges, resolve);
-  signal.throwIfAborted();
+  // The system's resolver cannot be told to stop.
+  const addresses = await orAbort(resolveAllowed(origin.hostname, ranges, resolve), signal);
   const isTls = origin.protocol === 'https:';
   const options: RequestOptions = {
     host: origin.hostname.replace(/^\[(.*)\]$/, '$1'),

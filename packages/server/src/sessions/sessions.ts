@@ -43,7 +43,8 @@ import { openForkSource } from './fork-source.ts';
 import { type KeptSnapshot, type SessionJournal, type SnapshotKeeper, isRefusal } from './session-journal.ts';
 import { type SessionRecord, isFinal, localSubject } from './session-record.ts';
 import type { SessionGuest } from './session-guest.ts';
-import type { AnswerOptions, ResultGuest, SessionCall, SessionTools } from './session-tools.ts';
+import type { SessionCall, SessionTools } from './session-tools.ts';
+import { OutsideCalls, type OutsideOptions } from './outside-calls.ts';
 import type { LaunchRequest } from './launch.ts';
 import { RuntimeChoice, type RuntimeChoiceOptions } from './runtime-choice.ts';
 import { Session } from './session.ts';
@@ -119,6 +120,7 @@ export class Sessions implements AsyncDisposable {
   readonly #journal: SessionJournal | undefined;
   readonly #keeper: SnapshotKeeper | undefined;
   readonly #tools: SessionTools | undefined;
+  readonly #outside: OutsideCalls | undefined;
   readonly #onTransition: (before: SessionRecord | undefined, after: SessionRecord) => void;
   readonly #gate = new Gate(launchesAtOnce);
   readonly #pool: WarmPool | undefined;
@@ -131,6 +133,7 @@ export class Sessions implements AsyncDisposable {
     this.#journal = options.journal;
     this.#keeper = options.keeper;
     this.#tools = options.tools;
+    this.#outside = options.tools === undefined ? undefined : new OutsideCalls(options.tools);
     const shared = { clock: this.#clock, gate: this.#gate };
     this.#pool = options.pool === undefined ? undefined : new WarmPool({ ...shared, ...options.pool });
     this.#onTransition = options.onTransition ?? ((): void => undefined);
@@ -397,30 +400,15 @@ export class Sessions implements AsyncDisposable {
     return (await this.#tools?.catalogue(this.#find(tenant, id).record)) ?? [];
   }
 
-  /**
-   * A call of a tool with the session's authority, from outside of its machine. One that sleeps is woken when a result has to be put into it, or a file read.
-   * Whatever the call ends with is the answer. Errors: `not_found`, `unsupported`.
-   */
+  /** A call of a tool with the session's authority, from outside of its machine. Errors: `not_found`, `unsupported`, those of `OutsideCalls.call`. */
   async callTool(
     tenant: TenantId,
     id: SessionId,
     call: SessionCall,
-    options: CreateSessionOptions & AnswerOptions = {},
+    options: OutsideOptions = {},
   ): Promise<CallAnswer> {
-    if (this.#tools === undefined) throw new BulkheadError('unsupported', 'There are no tools here.');
-    const session = this.#find(tenant, id);
-    const awake = async (): Promise<SessionGuest> => {
-      await session.wake(options);
-      return session.guest;
-    };
-    const guest: ResultGuest = {
-      mkdir: async (...all) => await (await awake()).mkdir(...all),
-      writeFile: async (...all) => await (await awake()).writeFile(...all),
-      async *readFile(...all) {
-        yield* (await awake()).readFile(...all);
-      },
-    };
-    return await this.#tools.call(() => session.record, guest, call, options);
+    if (this.#outside === undefined) throw new BulkheadError('unsupported', 'There are no tools here.');
+    return await this.#outside.call(this.#find(tenant, id), call, options);
   }
 
   /** Ends a session in any state; idempotent. Returns when nothing of its machine is left. Errors: `not_found`. */

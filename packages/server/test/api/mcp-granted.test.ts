@@ -214,6 +214,28 @@ test('what is large or binary lies in the session; what the service refuses is t
   assert.match(textOf(await call(client, 'market-price', { symbol: 'DAX' })), /^error session_ended/);
 });
 
+test('as many calls at once as the session’s own code may make, over all connections', async () => {
+  await using mcp = await openMcp({ tools: makeTools() });
+  const key = mcp.issueKey({ tenant });
+  const session = told(await call(await mcp.connect(key), 'create_session', { grant: ['market.*'] }), 'session');
+  const clients = await Promise.all([mcp.connect(key, session), mcp.connect(key, session)]);
+  const waiting: (() => void)[] = [];
+  answer = (_, response) => void waiting.push(() => answerJson(response, { price: 1 }));
+  const calls = Array.from({ length: 16 }, (__, index) =>
+    call(clients[index % 2] ?? assert.fail(), 'market-price', { symbol: 'DAX' }),
+  );
+  await eventually('all of them wait', () => waiting.length === 16);
+  for (const client of clients) {
+    assert.match(textOf(await call(client, 'market-price', { symbol: 'DAX' })), /^error limit_exceeded: 16 calls/);
+  }
+  for (const go of waiting) go();
+  assert.ok((await Promise.all(calls)).every(({ isError }) => isError !== true));
+  answer = (_, response) => answerJson(response, { price: 2 });
+  assert.deepEqual(told(await call(clients[0] ?? assert.fail(), 'market-price', { symbol: 'DAX' }), 'value'), {
+    price: 2,
+  });
+});
+
 test('a client is told that its list is old', async () => {
   await using mcp = await openMcp({ tools: makeTools() });
   const key = mcp.issueKey({ tenant });

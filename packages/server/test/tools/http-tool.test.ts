@@ -311,6 +311,16 @@ test('bounds on bytes, time, types and encodings; what the service refuses is to
   answer = (_, response) => response.writeHead(204).end();
   assert.equal(await valueOf(call(settings(), 'price', { symbol: 'DAX' })), null);
   answer = () => undefined;
+  // A resolver that does not answer takes no longer than anything else.
+  const late = call(
+    settings({ origin: `http://api.test:${recorder.port}`, timeoutMs: 150 }),
+    'price',
+    { symbol: 'DAX' },
+    {
+      resolve: () => new Promise(() => undefined),
+    },
+  );
+  await assert.rejects(late, { code: 'tool_timeout' });
   const leave = new AbortController();
   setTimeout(() => leave.abort(), 50);
   await assert.rejects(call(settings(), 'price', { symbol: 'DAX' }, { signal: leave.signal }), { code: 'cancelled' });

@@ -6,6 +6,7 @@ import { StreamableHTTPError } from '@modelcontextprotocol/sdk/client/streamable
 import type { Arguments } from '../../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../../authority/tool-description.ts';
 import type { Resolve } from '../../lib/network-addresses.ts';
+import { orAbort } from '../../lib/or-abort.ts';
 import { type OpenCredential, openCredential } from '../credential.ts';
 import { inTime } from '../remote-errors.ts';
 import type { Tool, ToolContext, ToolResult, ToolSurroundings } from '../tool.ts';
@@ -155,19 +156,6 @@ export function fetchOptions(
 /** By the names that the server has for them. */
 function sentArguments({ parameters }: PinnedTool, { value }: Arguments): Record<string, unknown> {
   return Object.fromEntries(Object.entries(value).map(([name, argument]) => [parameters[name]?.as ?? name, argument]));
-}
-
-/** Or the end of waiting for it. */
-async function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  if (signal.aborted) abort();
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }
 
 function isForgotten(error: unknown): boolean {
