@@ -1,4 +1,5 @@
-// The environment that the Python client is tested in: made once for each content of its list of packages, beside the other caches.
+// Environments of Python that tests need, that of the Python client first of all: each made once for each content of its list of packages, beside the
+// other caches.
 
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -41,9 +42,9 @@ export async function runProgram(
   return { problem, output };
 }
 
-/** The interpreter of the environment, which is made when there is none. Throws what pip said when it cannot be made. */
-export async function preparePython(): Promise<string> {
-  const list = join(root, 'clients/python/requirements-test.txt');
+/** The interpreter of the environment of a list, which is made when there is none. Throws what pip said when it cannot be made. */
+export async function preparePython(name = 'clients/python/requirements-test.txt'): Promise<string> {
+  const list = join(root, name);
   const version = await runProgram(systemPython, ['--version'], { timeoutMs: 20_000 });
   if (version.problem !== '') throw new Error(`${systemPython}: ${version.problem}. script/bootstrap installs it.`);
   const digest = createHash('sha256').update(readFileSync(list)).update(version.output).digest('hex').slice(0, 16);

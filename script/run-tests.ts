@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os';
 import { relative } from 'node:path';
 import { run } from 'node:test';
 import { inspect } from 'node:util';
+import { prepareObjectServers } from './object-servers.ts';
 import { type PythonReport, runClientTests, runGuestTests, runSchemathesisTests } from './python-tests.ts';
 
 interface Part {
@@ -207,7 +208,10 @@ if (scope !== 'unit' && scope !== 'all') {
 }
 const tally = emptyTally();
 // Python's tests wait more than they work, so they run beside the others.
+// The servers of objects are built meanwhile, once: what then needs one that is not there says so.
+const objectServers = scope === 'all' ? prepareObjectServers() : Promise.resolve();
 const [guest] = await Promise.all([runGuestTests(), runPart(unitPart, tally)]);
+await objectServers;
 const pythonLines = [count(guest, tally)];
 if (scope === 'all') {
   const [client] = await Promise.all([runTestsOfClients(), runPart(servicePart, tally)]);

@@ -95,6 +95,7 @@ export {
 } from './schemas/authority.ts';
 export { type ApprovalDetail, type ApprovalResource, type ApprovalState, approvalStates } from './schemas/approvals.ts';
 export { type ParameterKind, parameterKinds } from './schemas/tools/parts.ts';
+export { type S3Credentials, type S3Operation, type S3Settings, s3Operations } from './schemas/tools/s3.ts';
 export {
   type EgressScheme,
   type EgressSettings,

@@ -35,6 +35,7 @@ const cedarTypes: Readonly<Partial<Record<ParameterKind, string>>> = {
   integer: 'Long',
   boolean: 'Bool',
   names: 'Set<String>',
+  file: '{ sha256: String, size: Long }',
 };
 
 /** In the order of the names, so that the same tools give the same text. */

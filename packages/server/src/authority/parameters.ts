@@ -16,6 +16,8 @@ export interface Parameter {
   readonly maximum?: number;
   /** Of a `text`, in UTF-16 units. */
   readonly maxLength?: number;
+  /** Of a `file`. */
+  readonly maxBytes?: number;
 }
 
 export type Parameters = Readonly<Record<string, Parameter>>;
@@ -54,6 +56,8 @@ const problemFinders: Readonly<
   names: findNamesProblem,
   number: findNumberProblem,
   json: () => undefined,
+  // What a guest says is a path; by now the host has put what it read in its place.
+  file: (_, value) => (isFileFacts(value) ? undefined : 'has to be a file that was read'),
 };
 
 function findNameProblem({ values }: Parameter, value: ArgumentValue): string | undefined {
@@ -96,6 +100,15 @@ export function isPath(value: ArgumentValue): value is string {
   return value.split('/').every((segment) => pathSegmentPattern.test(segment) && !segment.endsWith(' '));
 }
 
+/** What stands for a file in arguments that are decided on: its bytes as the host has read them. */
+export type FileFacts = { readonly sha256: string; readonly size: number };
+
+function isFileFacts(value: ArgumentValue): value is FileFacts {
+  if (typeof value !== 'object' || value === null || isList(value) || Object.keys(value).length !== 2) return false;
+  const { sha256, size } = value;
+  return typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256) && Number.isSafeInteger(size) && Number(size) >= 0;
+}
+
 function refuse(name: string, problem: string, known?: readonly string[]): BulkheadError {
   return new BulkheadError('invalid_request', `The argument ${JSON.stringify(name.slice(0, 64))} ${problem}.`, {
     details: { field: name.slice(0, 64) },
@@ -109,12 +122,13 @@ export function visibleArguments(parameters: Parameters, { value }: Arguments): 
   for (const [name, member] of Object.entries(value)) {
     if (!isVisible(parameters[name]?.kind) || member === null) continue;
     if (isList(member)) visible[name] = member.map(String);
+    else if (isFileFacts(member)) visible[name] = { sha256: member.sha256, size: member.size };
     else if (typeof member !== 'object') visible[name] = member;
   }
   return visible;
 }
 
-export type VisibleValue = string | number | boolean | string[];
+export type VisibleValue = string | number | boolean | string[] | { sha256: string; size: number };
 
 export function isVisible(kind: ParameterKind | undefined): boolean {
   return kind !== undefined && kind !== 'number' && kind !== 'json';

@@ -3,7 +3,7 @@
 import type { Parameters } from './parameters.ts';
 
 /** What an operation works on, as policies name it. The kinds of the schema (cedar-schema.ts). */
-export const resourceTypes = ['Object', 'Database', 'Query', 'Endpoint', 'Server', 'Host'] as const;
+export const resourceTypes = ['Object', 'Prefix', 'Database', 'Query', 'Endpoint', 'Server', 'Host'] as const;
 export type ResourceType = (typeof resourceTypes)[number];
 
 export interface OperationDescription {

@@ -17,7 +17,7 @@ export class OutsideCalls {
     this.#tools = tools;
   }
 
-  /** One that sleeps is woken when a result has to be put into it. Whatever the call ends with is the answer. Errors: `limit_exceeded`. */
+  /** One that sleeps is woken when a result has to be put into it, or a file read. Whatever the call ends with is the answer. Errors: `limit_exceeded`. */
   async call(session: Session, call: SessionCall, options: OutsideOptions): Promise<CallAnswer> {
     const { id } = session.record;
     const underWay = this.#underWay.get(id) ?? 0;
@@ -50,5 +50,8 @@ function whenNeeded(session: Session, options: OutsideOptions): ResultGuest {
   return {
     mkdir: async (...all) => await (await awake()).mkdir(...all),
     writeFile: async (...all) => await (await awake()).writeFile(...all),
+    async *readFile(...all) {
+      yield* (await awake()).readFile(...all);
+    },
   };
 }

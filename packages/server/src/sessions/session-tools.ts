@@ -6,8 +6,8 @@ import type { SessionRecord } from './session-record.ts';
 /** A call of a tool with the authority of a session, from inside of its machine or from outside. */
 export type SessionCall = GuestCall;
 
-/** Where a result that is no value is put. */
-export type ResultGuest = Pick<Guest, 'mkdir' | 'writeFile'>;
+/** Where a result that is no value is put, and files that are arguments are read. */
+export type ResultGuest = Pick<Guest, 'mkdir' | 'writeFile' | 'readFile'>;
 
 export interface AnswerOptions {
   /** A value that is larger as JSON becomes a file, too; none does unless said. */

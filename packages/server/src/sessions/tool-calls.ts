@@ -9,10 +9,12 @@ import {
   BulkheadError,
   type DecisionId,
   type ErrorJson,
+  type SessionId,
   type TenantId,
   makeId,
 } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
+import { authorityLimits } from '../authority/authority-limits.ts';
 import { type Decision, type Refusal, decide, findRefusal } from '../authority/decision-point.ts';
 import { isGranted } from '../authority/grant.ts';
 import type { PolicyEngine } from '../authority/policy-engine.ts';
@@ -22,6 +24,7 @@ import type { CallAnswer } from '../guest/guest-calls.ts';
 import type { Guest } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Tool, ToolResult } from '../tools/tool.ts';
+import { CallFiles, FileBudget } from './call-files.ts';
 import { errorJson } from './machine-error.ts';
 import { sessionFacts } from './session-facts.ts';
 import { type SessionRecord, isFinal } from './session-record.ts';
@@ -39,6 +42,8 @@ export interface TenantTools {
 export interface ToolSource {
   /** As it is now: what was changed before the call counts for it. Errors: `store_unavailable`. */
   of(tenant: TenantId): Promise<TenantTools>;
+  /** The session has ended, or sleeps: what was made for it alone is dropped. */
+  forget?(tenant: TenantId, session: SessionId): void;
 }
 
 export interface DecisionLog {
@@ -74,6 +79,8 @@ const namePattern = /^[a-z][a-z0-9_]{0,62}$/;
 
 export class ToolCalls implements SessionTools {
   readonly #options: ToolCallsOptions;
+  readonly #hostFiles = new FileBudget();
+  readonly #sessionFiles = new Map<SessionId, FileBudget>();
 
   constructor(options: ToolCallsOptions) {
     this.#options = options;
@@ -82,7 +89,14 @@ export class ToolCalls implements SessionTools {
   attach(session: () => SessionRecord, guest: Guest): void {
     if (session().grant.operations.length === 0) return;
     try {
+      const { tenant, id } = session();
+      this.#sessionFiles.set(id, new FileBudget(authorityLimits.sessionFilesMaxBytes));
       const calls = guest.serveCalls((call) => this.call(session, guest, call));
+      const forget = (): void => {
+        this.#sessionFiles.delete(id);
+        this.#options.source.forget?.(tenant, id);
+      };
+      void guest.ended.then(forget);
       this.catalogue(session()).then(
         (tools) => calls.announce({ tools }),
         () => undefined,
@@ -109,25 +123,34 @@ export class ToolCalls implements SessionTools {
     call: SessionCall,
     options: AnswerOptions = {},
   ): Promise<CallAnswer> {
+    const own = this.#sessionFiles.get(session().id) ?? new FileBudget(authorityLimits.sessionFilesMaxBytes);
+    using files = new CallFiles(guest, call, [own, this.#hostFiles]);
     try {
-      return await this.#carryOut(session, call, (decision, result) => deliver(guest, decision, result, options));
+      return await this.#carryOut(session, call, files, (decision, result) =>
+        deliver(guest, decision, result, options),
+      );
     } catch (error) {
       return { ok: false, error: errorJson(error) };
     }
   }
 
-  async #carryOut(session: () => SessionRecord, call: SessionCall, deliverTo: Deliver): Promise<CallAnswer> {
-    const first = await this.#decide(session(), call);
-    if (first.decision.outcome !== 'ask') return await this.#perform(session(), call, first, deliverTo);
+  async #carryOut(
+    session: () => SessionRecord,
+    call: SessionCall,
+    files: CallFiles,
+    deliverTo: Deliver,
+  ): Promise<CallAnswer> {
+    const first = await this.#decide(session(), call, files);
+    if (first.decision.outcome !== 'ask') return await this.#perform(session(), call, first, files, deliverTo);
     const approval = await this.#approve(session(), call, first);
     // What was taken back while the call waited counts. What was approved are these arguments, on this resource, and nothing else.
-    const again = await this.#decide(session(), call);
+    const again = await this.#decide(session(), call, files);
     const isWhatWasApproved = isDeepStrictEqual(boundOf(again), boundOf(first));
-    return await this.#perform(session(), call, again, deliverTo, isWhatWasApproved ? approval : undefined);
+    return await this.#perform(session(), call, again, files, deliverTo, isWhatWasApproved ? approval : undefined);
   }
 
   /** As things are now. Errors: `tool_denied` where no policy is asked, those of arguments. */
-  async #decide(session: SessionRecord, call: SessionCall): Promise<Decided> {
+  async #decide(session: SessionRecord, call: SessionCall, files: CallFiles): Promise<Decided> {
     if (isFinal(session)) throw new BulkheadError('session_ended', 'The session has ended.');
     const { engine, source } = this.#options;
     const known = await source.of(session.tenant);
@@ -142,7 +165,7 @@ export class ToolCalls implements SessionTools {
       tool: call.tool,
       operation: call.operation,
       description,
-      argumentBytes: call.argumentBytes,
+      argumentBytes: await files.argumentBytes(description.parameters),
       resourceOf: (parsed) => tool.resourceOf(call.operation, parsed),
     });
     return { decision, checked, tool };
@@ -176,6 +199,7 @@ export class ToolCalls implements SessionTools {
     session: SessionRecord,
     call: SessionCall,
     { decision, checked, tool }: Decided,
+    files: CallFiles,
     deliverTo: Deliver,
     approval?: ApprovalId,
   ): Promise<CallAnswer> {
@@ -185,7 +209,10 @@ export class ToolCalls implements SessionTools {
     if (!allowed) throw denied(decision.id);
     const { tenant, id, subject } = session;
     try {
-      const context = { tenant, session: id, subject, signal: call.signal };
+      const operations = Object.keys(tool.description.operations).filter((name) =>
+        isGranted(session.grant, call.tool, name),
+      );
+      const context = { tenant, session: id, subject, signal: call.signal, granted: operations, files: files.files };
       const answer = await deliverTo(decision, await tool.call(call.operation, checked, context));
       await log.end(session, decision.id, null);
       return answer;

@@ -1,8 +1,16 @@
 // What a tenant has set up for its sessions: tools, secrets, policies. It has one version; a call of a tool looks at that version first, so that what was
 // changed before the call counts for it, on every server. What is opened is kept for as long as its version is the newest.
 
-import { BulkheadError, type TenantId, type ToolSettings, limits, toolSettingsSchema } from '@bulkhead/protocol';
+import {
+  BulkheadError,
+  type SessionId,
+  type TenantId,
+  type ToolSettings,
+  limits,
+  toolSettingsSchema,
+} from '@bulkhead/protocol';
 import { writeCedarSchema } from '../authority/cedar-schema.ts';
+import { SecretReferences, type SecretReferencesOptions } from '../authority/credentials/secret-reference.ts';
 import { type PolicySet, type PolicySetCheck, checkPolicies, readPolicySet } from '../authority/policy-set.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Resolve } from '../lib/network-addresses.ts';
@@ -17,6 +25,8 @@ export interface TenantAuthorityOptions {
   readonly store: AuthorityStore;
   readonly encryption: KeyEncryption;
   readonly clock: Clock;
+  /** Of Secrets Manager, where it is not what AWS's own settings say. */
+  readonly secretsManager?: SecretReferencesOptions['client'];
   /** How tools find the addresses of names; the system's way unless said. */
   readonly resolve?: Resolve | undefined;
 }
@@ -45,9 +55,15 @@ export interface AuthorityFacts {
 export class TenantAuthority implements AsyncDisposable {
   readonly #options: TenantAuthorityOptions;
   readonly #opened = new Map<TenantId, Promise<Opened>>();
+  readonly #references: SecretReferences;
 
   constructor(options: TenantAuthorityOptions) {
+    const { clock, secretsManager } = options;
     this.#options = options;
+    this.#references = new SecretReferences({
+      clock,
+      ...(secretsManager === undefined ? {} : { client: secretsManager }),
+    });
   }
 
   /** Ready to be used, as it is now. Errors: `store_unavailable`, `not_found`. */
@@ -90,12 +106,22 @@ export class TenantAuthority implements AsyncDisposable {
   #surroundings(tenant: TenantId, name: string, { secrets }: AuthorityRows): ToolSurroundings {
     const secret = async (wanted: string): Promise<string> => {
       const row = secrets.find((candidate) => candidate.name === wanted);
-      if (row !== undefined) return await openSecret(this.#options.encryption, tenant, wanted, row);
+      if (row !== undefined) {
+        return await this.#references.resolve(await openSecret(this.#options.encryption, tenant, wanted, row));
+      }
       throw new BulkheadError('state_conflict', `The tool ${name} names the secret ${wanted}, which is not there.`, {
         hint: 'Set the secret first.',
       });
     };
     return { secret, resolve: this.#options.resolve };
+  }
+
+  /** The session has ended, or sleeps: tools drop what they made for it alone. */
+  forget(tenant: TenantId, session: SessionId): void {
+    const dropAll = ({ tools }: Opened): void => {
+      for (const tool of tools.values()) tool.forget?.(session);
+    };
+    void this.#opened.get(tenant)?.then(dropAll, () => undefined);
   }
 
   /** Errors: `not_found`. */

@@ -7,6 +7,7 @@ import type { Resource, ToolDescription } from '../authority/tool-description.ts
 import { describeEgressTool, openEgressTool, resourceOfConnection } from './egress/egress-tool.ts';
 import { describeHttpTool, resourceOfHttpCall } from './http/http-operations.ts';
 import { describeMcpTool, resourceOfMcpCall } from './mcp/describe-mcp-tool.ts';
+import { describeS3Tool, resourceOfS3Call } from './s3/s3-operations.ts';
 import { describeSqlTool, resourceOfSqlCall } from './sql/sql-tool.ts';
 import type { Tool, ToolSurroundings } from './tool.ts';
 
@@ -16,6 +17,8 @@ export function describeTool(name: string, settings: ToolSettings): ToolDescript
       return describeEgressTool(name, settings);
     case 'sql':
       return describeSqlTool({ name, ...settings });
+    case 's3':
+      return describeS3Tool(name, settings);
     case 'http':
       return describeHttpTool(name, settings);
     case 'mcp':
@@ -37,6 +40,8 @@ export function resourceOfCall(
       return resourceOfConnection(checked);
     case 'sql':
       return resourceOfSqlCall({ name, ...settings }, operation);
+    case 's3':
+      return resourceOfS3Call(settings, operation, checked);
     case 'http':
       return resourceOfHttpCall(settings, operation);
     case 'mcp':
@@ -54,6 +59,10 @@ export async function openTool(name: string, settings: ToolSettings, surrounding
     case 'sql': {
       const { openSqlTool } = await import('./sql/open-sql-tool.ts');
       return await openSqlTool(name, settings, surroundings);
+    }
+    case 's3': {
+      const { openS3Tool } = await import('./s3/open-s3-tool.ts');
+      return await openS3Tool(name, settings, surroundings);
     }
     case 'http': {
       const { openHttpTool } = await import('./http/open-http-tool.ts');

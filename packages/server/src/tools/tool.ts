@@ -18,6 +18,10 @@ export interface ToolContext {
   readonly session: SessionId;
   readonly subject: string;
   readonly signal: AbortSignal;
+  /** The operations of this tool that the session was granted; of the one that is called alone unless said. */
+  readonly granted?: readonly string[];
+  /** Of arguments of kind `file`: the bytes whose digest and size are among the arguments. */
+  readonly files?: ReadonlyMap<string, Uint8Array>;
 }
 
 /** A value as JSON, or bytes that are too many or too binary for it. */
@@ -41,4 +45,6 @@ export interface Tool extends AsyncDisposable {
    * too large; `cancelled`.
    */
   call(operation: string, checked: Arguments, context: ToolContext): Promise<ToolResult>;
+  /** The session has ended, or sleeps: what was made for it alone is dropped. */
+  forget?(session: SessionId): void;
 }

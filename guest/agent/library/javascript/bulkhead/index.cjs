@@ -1,7 +1,10 @@
 // The tools of the session, for JavaScript: `const { tools } = require('bulkhead'); await tools.prices.get({ key: 'acme/dax.csv' })`.
 'use strict';
 
+const { createReadStream } = require('node:fs');
+const { readFile } = require('node:fs/promises');
 const net = require('node:net');
+const { resolve: absolute } = require('node:path');
 
 const path = process.env.BULKHEAD_TOOLS ?? '/run/bulkhead-tools';
 
@@ -14,6 +17,30 @@ class ToolError extends Error {
     this.hint = hint;
     this.details = details ?? {};
     this.decision = this.details.decision;
+  }
+}
+
+/** A result that came as a file: it lies at `path` in this machine. */
+class ToolFile {
+  constructor({ file, contentType, size }) {
+    this.path = file;
+    this.contentType = contentType;
+    this.size = size;
+  }
+
+  /** A stream of it. */
+  open() {
+    return createReadStream(this.path);
+  }
+
+  /** All of it, as a buffer. */
+  read() {
+    return readFile(this.path);
+  }
+
+  /** All of it, as text. */
+  text() {
+    return readFile(this.path, 'utf8');
   }
 }
 
@@ -44,7 +71,7 @@ function ask(request) {
       const answer = JSON.parse(line);
       if (!answer.ok) reject(new ToolError(answer.error));
       else if (answer.file === undefined) resolve(answer.value);
-      else resolve({ path: answer.file, contentType: answer.contentType, size: answer.size });
+      else resolve(new ToolFile(answer));
     });
   });
 }
@@ -52,7 +79,18 @@ function ask(request) {
 /** What this session was granted: descriptions of tools with their operations and parameters. */
 const catalogue = async () => (await ask({ catalogue: true })).tools;
 
-const call = (tool, operation, given = {}) => ask({ tool, operation, arguments: JSON.stringify(given) });
+/** A file is named by where it is, not by where this process is: the host reads it. */
+async function withPaths(tool, operation, given) {
+  const described = (await catalogue()).find(({ name }) => name === tool)?.operations[operation]?.parameters ?? {};
+  const path = (value) => absolute(value instanceof ToolFile ? value.path : String(value));
+  const isFile = (name, value) => value != null && Object.hasOwn(described, name) && described[name].kind === 'file';
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => [name, isFile(name, value) ? path(value) : value]),
+  );
+}
+
+const call = async (tool, operation, given = {}) =>
+  ask({ tool, operation, arguments: JSON.stringify(await withPaths(tool, operation, given)) });
 
 const members = (make) =>
   new Proxy({}, { get: (_, name) => (typeof name === 'string' && name !== 'then' ? make(name) : undefined) });
@@ -60,4 +98,4 @@ const members = (make) =>
 /** `tools.TOOL.OPERATION({ … })`: a promise of the result. */
 const tools = members((tool) => members((operation) => (given) => call(tool, operation, given)));
 
-module.exports = { ToolError, call, catalogue, tools };
+module.exports = { ToolError, ToolFile, call, catalogue, tools };

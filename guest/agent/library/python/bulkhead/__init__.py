@@ -5,6 +5,8 @@
     tools                                   # what there is
     tools.prices.get(key="acme/dax.csv")    # a call; every argument by its name
     help(tools.prices.get)                  # what an operation takes
+    tools.prices.get(key="acme/dax.csv").text()         # a result that is a file: also .read(), .open(), .path
+    tools.prices.put(key="report.csv", file="out.csv")  # an argument that is one
 
 A call that the session may not make raises `ToolError` with `code == "tool_denied"`. Nothing here holds a credential: the call is decided and carried
 out outside of this machine.

@@ -51,9 +51,13 @@ class ToolFile:
         return open(self.path, mode, **options)
 
     def read(self):
-        """All of it."""
+        """All of it, as bytes."""
         with self.open() as file:
             return file.read()
+
+    def text(self, encoding="utf-8"):
+        """All of it, as text."""
+        return self.read().decode(encoding)
 
     def __repr__(self):
         return f"<ToolFile {self.path!r} ({self.content_type}, {self.size} bytes)>"
@@ -77,12 +81,21 @@ class Operation:
         self.__qualname__ = f"{tool}.{name}"
         self._tool = tool
         self._names = {_written(parameter): parameter for parameter in description["parameters"]}
+        self._files = {name for name, parameter in description["parameters"].items() if parameter["kind"] == "file"}
         self.__doc__ = _document(description)
         self.__signature__ = inspect.Signature([_parameter(*item) for item in _in_order(description["parameters"])])
 
     def __call__(self, **arguments):
-        given = {self._names.get(name, name): value for name, value in arguments.items() if value is not None}
+        given = {
+            self._names.get(name, name): self._given(self._names.get(name, name), value)
+            for name, value in arguments.items()
+            if value is not None
+        }
         return call_tool(self._tool, self.__name__, given)
+
+    def _given(self, name, value):
+        # A file is named by where it is, not by where this process is: the host reads it.
+        return os.path.abspath(os.fspath(value)) if name in self._files else value
 
     def __repr__(self):
         return f"{self.__qualname__}{self.__signature__}"

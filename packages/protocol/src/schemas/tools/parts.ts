@@ -12,7 +12,8 @@ export const secretName = z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/);
  * `integer`: within ±(2^53 - 1). `names`: a set of `name`. Policies see these and `boolean`; `number` and `json` they do not see.
  */
 export const parameterKinds = ['name', 'path', 'text', 'integer', 'boolean', 'names', 'number', 'json'] as const;
-export type ParameterKind = (typeof parameterKinds)[number];
+/** `file`: the path of a file in the guest, whose bytes the host reads when the call comes. Only tools that say so take one. */
+export type ParameterKind = (typeof parameterKinds)[number] | 'file';
 
 export const parameter = z.strictObject({
   kind: z.enum(parameterKinds),

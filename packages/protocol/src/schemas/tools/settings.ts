@@ -4,10 +4,12 @@ import { z } from 'zod';
 import { egressSettings } from './egress.ts';
 import { httpSettings } from './http.ts';
 import { mcpSettings } from './mcp.ts';
+import { s3Settings } from './s3.ts';
 import { sqlSettings } from './sql.ts';
 
 export const toolSettingsSchema = z.discriminatedUnion('kind', [
   sqlSettings,
+  s3Settings,
   httpSettings,
   mcpSettings,
   egressSettings,

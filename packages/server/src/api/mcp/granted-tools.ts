@@ -168,6 +168,7 @@ function schemaOf({ kind, description, values, minimum, maximum, maxLength }: Pa
     case 'name':
     case 'path':
     case 'text':
+    case 'file':
     default:
       return { type: 'string', description, ...listed, ...(maxLength === undefined ? {} : { maxLength }) };
   }
