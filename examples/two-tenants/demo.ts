@@ -145,6 +145,8 @@ async function attack(
   (await session.run(preamble)).check();
   const seen = new Set<string>();
   const newDecisions = async (): Promise<{ id: string; outcome: string; error: string | null }[]> => {
+    // Asleep, so that its snapshot is among the files.
+    await sessions.acme.suspend();
     const found = [];
     for await (const decision of tenant.admin.decisions.list({ session: session.id })) {
       if (seen.has(decision.id)) break;
