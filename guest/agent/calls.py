@@ -6,14 +6,13 @@ them. Nothing is decided here: what a session may do is the host's to say, and a
 A line from guest code is `{ "tool", "operation", "arguments": "…" }`, the arguments as the text of a JSON object, or `{ "catalogue": true }`.
 """
 
-import errno
 import json
 import os
 import socket
 
 from . import frames
+from .conversation import Conversation, accept_one
 from .loop import READ, WRITE
-from .stream import Stream
 
 CLIENTS_MAX_COUNT = 32
 # Calls that the host is at work on; the host has the same bound.
@@ -26,7 +25,7 @@ def _refusal(code, message):
     return frames.dump_json({"ok": False, "error": {"code": code, "message": message}}) + b"\n"
 
 
-class Calls(Stream):
+class Calls(Conversation):
     """Open from the moment that a session has tools until its epoch ends."""
 
     def __init__(self, agent, number):
@@ -36,9 +35,6 @@ class Calls(Stream):
         self._clients = set()
         self._waiting = {}  # who waits, by the number of the call
         self._last_call = 0
-        self._outgoing = []
-        self._sent = 0
-        self._incoming = bytearray()
         self._catalogue = b'{"ok":true,"value":{"tools":[]}}\n'
 
     def begin(self):
@@ -51,16 +47,12 @@ class Calls(Stream):
         self.agent.loop.watch(self._listener.fileno(), READ, self._accept)
 
     def _accept(self, events):
-        try:
-            accepted, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EMFILE):
-                return
-            raise
+        accepted = accept_one(self._listener)
+        if accepted is None:
+            return
         if len(self._clients) >= CLIENTS_MAX_COUNT:
             accepted.close()
             return
-        accepted.setblocking(False)
         self._clients.add(_Client(self, accepted))
 
     def line(self, client, line):
@@ -84,39 +76,17 @@ class Calls(Stream):
             return
         self._last_call += 1
         self._waiting[self._last_call] = client
-        self._say({"type": "call", "call": self._last_call, **call})
+        self.say({"type": "call", "call": self._last_call, **call})
 
     def gone(self, client):
         """A client that has closed wants no answers any more."""
         self._clients.discard(client)
         for number in [number for number, waiting in self._waiting.items() if waiting is client]:
             self._waiting[number] = None
-            self._say({"type": "cancel", "call": number})
+            self.say({"type": "cancel", "call": number})
 
-    def _say(self, message):
-        self._outgoing.append(frames.dump_json(message))
-        self.pump()
-
-    def pump(self):
-        """Messages leave whole, one after the other."""
-        while self._outgoing and self.open:
-            message = self._outgoing[0]
-            self._sent = self.send_message(message, self._sent)
-            if self._sent < len(message):
-                return
-            self._outgoing.pop(0)
-            self._sent = 0
-
-    def input(self, data, ended):
-        """Lines of the host: the catalogue, and answers."""
-        self._incoming += data
-        self.consumed(len(data))
-        *lines, self._incoming = self._incoming.split(b"\n")
-        for line in lines:
-            self._answer(bytes(line))
-
-    def _answer(self, line):
-        message = json.loads(line)
+    def heard(self, message):
+        """The catalogue, or an answer."""
         catalogue = message.get("catalogue")
         if catalogue is not None:
             self._catalogue = frames.dump_json({"ok": True, "value": catalogue}) + b"\n"

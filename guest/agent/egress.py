@@ -4,15 +4,12 @@ We listen on loopback and join each connection to a stream of the host, byte for
 read: nothing is parsed and nothing decided here. Guest code finds the proxy by the usual variables.
 """
 
-import errno
-import json
-import os
 import socket
 
-from . import frames
 from .connections import Relay
+from .conversation import Conversation, accept_one
 from .loop import READ
-from .stream import OperationError, Stream, need_count
+from .stream import OperationError, need_count
 
 # The host has the same bound; who comes meanwhile waits to be accepted.
 CONNECTIONS_MAX_COUNT = 16
@@ -28,7 +25,7 @@ def proxy_variables(port):
     return lower | {name.upper(): value for name, value in lower.items()}
 
 
-class Egress(Stream):
+class Egress(Conversation):
     """Open from the moment that a session may reach out until its epoch ends."""
 
     def __init__(self, agent, number):
@@ -37,9 +34,6 @@ class Egress(Stream):
         self._accepted = {}  # sockets that the host has not yet opened a stream for, by number
         self._joined = 0
         self._last = 0
-        self._outgoing = []
-        self._sent = 0
-        self._incoming = bytearray()
 
     def begin(self):
         """Listen, and tell guest code where."""
@@ -57,39 +51,19 @@ class Egress(Stream):
             self.agent.loop.watch(self._listener.fileno(), READ if room else 0, self._accept)
 
     def _accept(self, events):
-        try:
-            accepted, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EMFILE):
-                return
-            raise
-        accepted.setblocking(False)
-        os.set_inheritable(accepted.fileno(), False)
+        accepted = accept_one(self._listener)
+        if accepted is None:
+            return
         self._last += 1
         self._accepted[self._last] = accepted
-        self._outgoing.append(frames.dump_json({"type": "connect", "connection": self._last}))
         self._look()
-        self.pump()
+        self.say({"type": "connect", "connection": self._last})
 
-    def pump(self):
-        """Messages leave whole, one after the other."""
-        while self._outgoing and self.open:
-            message = self._outgoing[0]
-            self._sent = self.send_message(message, self._sent)
-            if self._sent < len(message):
-                return
-            self._outgoing.pop(0)
-            self._sent = 0
-
-    def input(self, data, ended):
-        """Lines of the host: connections that it has no stream for."""
-        self._incoming += data
-        self.consumed(len(data))
-        *lines, self._incoming = self._incoming.split(b"\n")
-        for line in lines:
-            refused = self._accepted.pop(json.loads(line).get("refused"), None)
-            if refused is not None:
-                refused.close()
+    def heard(self, message):
+        """A connection that the host has no stream for."""
+        refused = self._accepted.pop(message.get("refused"), None)
+        if refused is not None:
+            refused.close()
         self._look()
 
     def take(self, number):

@@ -5,27 +5,15 @@ import { type IncomingMessage, type ServerResponse, request } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { egressMethods } from '@bulkhead/protocol';
+import { hopByHop } from '../lib/hop-by-hop.ts';
 import { egressError } from './egress-error.ts';
 import { egressLimits } from './egress-limits.ts';
 import { type Authority, parseAuthority } from './host-name.ts';
 
 const httpPort = 80;
 const methods: readonly string[] = egressMethods;
-/** Between two neighbours only (RFC 9110, 7.6.1), or written by us. */
-const notHandedOn: ReadonlySet<string> = new Set([
-  'connection',
-  'content-length',
-  'expect',
-  'host',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
+/** The length we write ourselves. */
+const notHandedOn: ReadonlySet<string> = new Set([...hopByHop, 'content-length']);
 
 export interface PlainTarget extends Authority {
   /** Path and query. */

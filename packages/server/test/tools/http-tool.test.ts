@@ -91,7 +91,10 @@ test('an operation is one request, and its answer a value', async () => {
   assert.deepEqual(tool.resourceOf('price'), {
     type: 'Endpoint',
     id: `GET ${recorder.origin}/v1/prices/{symbol}`,
-    within: [{ type: 'Host', id: `127.0.0.1:${recorder.port}` }],
+    within: [
+      { type: 'Host', id: `127.0.0.1:${recorder.port}` },
+      { type: 'Host', id: '127.0.0.1' },
+    ],
   });
   assert.deepEqual(tool.description.operations['price']?.parameters['symbol'], { kind: 'name', description: 'which' });
 });

@@ -6,27 +6,14 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { pipeline } from 'node:stream/promises';
 import { BulkheadError } from '@bulkhead/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { hopByHop } from '../../lib/hop-by-hop.ts';
 
 /** How often a request has been sent on; it is, once. */
 export const hopsHeader = 'x-bulkhead-hops';
 const hopsMaxCount = 1;
 const connectTimeoutMs = 5000;
 
-/** What belongs to one connection (RFC 9110, 7.6.1), and what the next one says itself. */
-const notPassedOn: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'host',
-  'expect',
-  hopsHeader,
-]);
+const notPassedOn: ReadonlySet<string> = new Set([...hopByHop, hopsHeader]);
 
 export class Peers implements Disposable {
   readonly #http = new HttpAgent({ keepAlive: true, maxSockets: 256, maxFreeSockets: 16 });

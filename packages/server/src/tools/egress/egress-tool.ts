@@ -3,6 +3,7 @@
 
 import { BulkheadError, type EgressSettings, egressMethods, egressSchemes } from '@bulkhead/protocol';
 import type { Arguments } from '../../authority/arguments.ts';
+import { domainsOf } from '../../authority/domains.ts';
 import type { Resource, ToolDescription } from '../../authority/tool-description.ts';
 import { hasTrueALabels } from '../../lib/a-labels.ts';
 import type { Tool } from '../tool.ts';
@@ -53,7 +54,6 @@ export function openEgressTool(name: string, settings: EgressSettings): Tool {
 /** The host, in the domains that it is in: a policy may name any of them. */
 export function resourceOfConnection({ value: { host } }: Arguments): Resource {
   const id = typeof host === 'string' ? host : '';
-  const labels = id.split('.');
-  const within = labels.slice(1).map((_, index) => ({ type: 'Host' as const, id: labels.slice(index + 1).join('.') }));
+  const [, ...within] = domainsOf(id);
   return { type: 'Host', id, within };
 }

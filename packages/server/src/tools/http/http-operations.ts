@@ -8,6 +8,7 @@ import {
   type HttpSettings,
   type ParameterKind,
 } from '@bulkhead/protocol';
+import { domainsOf } from '../../authority/domains.ts';
 import { isName } from '../../authority/parameters.ts';
 import type { OperationDescription, Resource, ToolDescription } from '../../authority/tool-description.ts';
 
@@ -26,9 +27,11 @@ function parametersOf({ parameters }: HttpOperation): OperationDescription['para
   );
 }
 
-/** An endpoint is its method and its whole address, with the template for a path. */
+/** An endpoint is its method and its whole address, with the template for a path. It lies in its host with the port, where that is not the usual one, and without. */
 export function endpointOf(origin: URL, { method, path }: HttpOperation): Resource {
-  return { type: 'Endpoint', id: `${method} ${origin.origin}${path}`, within: [{ type: 'Host', id: origin.host }] };
+  const { host, hostname } = origin;
+  const withPort = host === hostname ? [] : [{ type: 'Host', id: host } as const];
+  return { type: 'Endpoint', id: `${method} ${origin.origin}${path}`, within: [...withPort, ...domainsOf(hostname)] };
 }
 
 /** Undefined for an operation that is not there. */
