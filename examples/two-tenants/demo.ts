@@ -68,15 +68,15 @@ function toolsOf(name: TenantName, world: World): Readonly<Record<string, ToolSe
     prices: {
       kind: 's3',
       description: 'prices, and reports about them',
-      endpoint: world.objects.endpoint,
+      endpoint: world.objects.url,
       pathStyle: true,
       bucket: world.bucket,
       prefix: name,
       operations: ['get', 'list', 'put', 'delete', 'presign'],
       credentials: {
         source: 'assume_role',
-        roleArn: 'arn:aws:iam::000000000000:role/sessions',
-        endpoint: world.objects.endpoint,
+        roleArn: world.objects.roleArn,
+        endpoint: world.objects.url,
         identity: { accessKeyId: world.objects.accessKeyId, secretAccessKey: 'objects' },
       },
     },

@@ -1,16 +1,15 @@
 // What lies outside of the machines: a database, an object store and a market's service, all on loopback, each with data of both tenants. What one tenant
 // must never see of the other is a word of its own in each place; what nobody in a machine may see are the secrets.
 
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 import { join } from 'node:path';
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { Client } from 'pg';
 import { openDataDirectory } from '../../packages/server/src/store/data-directory.ts';
 import { EmbeddedPostgres } from '../../packages/server/src/store/embedded-postgres.ts';
-import { minioPath, prepareMinio } from '../../script/object-servers.ts';
+import { type Seaweedfs, startSeaweedfs } from '../../script/seaweedfs.ts';
 
 export const tenantNames = ['acme', 'globex'] as const;
 export type TenantName = (typeof tenantNames)[number];
@@ -27,7 +26,7 @@ export interface World extends AsyncDisposable {
   readonly planted: Readonly<Record<TenantName, Planted>>;
   /** The directory of the database's socket. */
   readonly postgresHost: string;
-  readonly objects: { readonly endpoint: string; readonly accessKeyId: string; readonly secretAccessKey: string };
+  readonly objects: Seaweedfs;
   readonly bucket: string;
   readonly market: string;
   /** Orders that came to the market: there may be none. */
@@ -36,7 +35,6 @@ export interface World extends AsyncDisposable {
 
 const data = join(import.meta.dirname, '../monte-carlo-var');
 const bucket = 'market-data';
-const readyWithinMs = 30_000;
 
 function plant(name: TenantName): Planted {
   const word = (what: string): string => `${what}-of-${name}-${randomBytes(12).toString('hex')}`;
@@ -47,9 +45,9 @@ export async function openWorld(folder: string, onProgress: (message: string) =>
   await using opening = new AsyncDisposableStack();
   const planted = { acme: plant('acme'), globex: plant('globex') };
   const postgresHost = opening.use(await openDatabase(join(folder, 'outside'), planted)).host;
-  if (!existsSync(minioPath)) onProgress('building an object store (MinIO), once for this checkout: some minutes');
-  await prepareMinio();
-  const objects = opening.use(await openObjects(join(folder, 'objects'), planted));
+  onProgress('starting an object store (SeaweedFS), which is fetched once for this checkout');
+  const objects = opening.use(await startSeaweedfs(join(folder, 'objects')));
+  await fillObjects(objects, planted);
   const market = opening.use(await openMarket(planted));
   const open = opening.move();
   return {
@@ -101,24 +99,10 @@ async function openDatabase(
 }
 
 /** One bucket, a prefix for each tenant. */
-async function openObjects(folder: string, planted: World['planted']): Promise<World['objects'] & AsyncDisposable> {
-  const port = await freePort();
-  const [accessKeyId, secretAccessKey] = ['installation', `object-secret-${randomBytes(12).toString('hex')}`];
-  const child = spawn(minioPath, ['server', '--quiet', '--address', `127.0.0.1:${port}`, folder], {
-    stdio: 'ignore',
-    env: {
-      HOME: folder,
-      MINIO_ROOT_USER: accessKeyId,
-      MINIO_ROOT_PASSWORD: secretAccessKey,
-      MINIO_BROWSER: 'off',
-      MINIO_UPDATE: 'off',
-      MINIO_CALLHOME_ENABLE: 'off',
-    },
-  });
-  await using opening = new AsyncDisposableStack();
-  opening.defer(() => stop(child));
-  const endpoint = `http://127.0.0.1:${port}`;
-  await answers(`${endpoint}/minio/health/ready`);
+async function fillObjects(
+  { url: endpoint, accessKeyId, secretAccessKey }: Seaweedfs,
+  planted: World['planted'],
+): Promise<void> {
   const credentials = { accessKeyId, secretAccessKey };
   const client = new S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true, credentials });
   await client.send(new CreateBucketCommand({ Bucket: bucket }));
@@ -130,8 +114,6 @@ async function openObjects(folder: string, planted: World['planted']): Promise<W
     await put('notes.txt', planted[name].canary);
   }
   client.destroy();
-  const open = opening.move();
-  return { endpoint, accessKeyId, secretAccessKey, [Symbol.asyncDispose]: () => open.disposeAsync() };
 }
 
 interface Market extends AsyncDisposable {
@@ -174,30 +156,4 @@ async function listen(server: Server): Promise<number> {
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('The market has no port.');
   return address.port;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const port = await listen(server);
-  await new Promise((resolve) => void server.close(resolve));
-  return port;
-}
-
-async function answers(url: string): Promise<void> {
-  const deadline = performance.now() + readyWithinMs;
-  for (;;) {
-    const ready = await fetch(url).then(
-      ({ ok }) => ok,
-      () => false,
-    );
-    if (ready) return;
-    if (performance.now() > deadline) throw new Error(`Nobody answers at ${url}.`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  const ended = new Promise((resolve) => void child.once('close', resolve));
-  child.kill('SIGKILL');
-  await ended;
 }

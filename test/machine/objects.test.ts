@@ -35,6 +35,16 @@ after(async () => {
   await moto[Symbol.asyncDispose]();
 });
 
+/** Nothing of a process that has ended meanwhile: other tests have machines too. */
+function ofRunning<T>(look: () => readonly T[]): readonly T[] {
+  try {
+    return look();
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes(String(Reflect.get(Object(error), 'code')))) return [];
+    throw error;
+  }
+}
+
 /** Whether each text is in the memory of the process, wherever it can be read. */
 function memoryHolds(pid: number, texts: readonly string[]): readonly boolean[] {
   const held = texts.map(() => false);
@@ -156,7 +166,9 @@ test('objects go in and out from every language, and no credential is in the mac
     accessKeyId,
     objectCanary,
   ];
-  const found = pids.map((pid) => memoryHolds(pid, secrets)).filter(([marker]) => marker === true);
+  const found = pids
+    .flatMap((pid) => ofRunning(() => [memoryHolds(pid, secrets)]))
+    .filter(([marker]) => marker === true);
   assert.ok(found.length > 0, 'the marker is seen in one of the processes');
   for (const held of found) assert.deepEqual(held, [true, false, false, false, false, false]);
   // A class of one letter, so that what looks does not hold what it looks for.
