@@ -145,8 +145,6 @@ async function attack(
   (await session.run(preamble)).check();
   const seen = new Set<string>();
   const newDecisions = async (): Promise<{ id: string; outcome: string; error: string | null }[]> => {
-    // Asleep, so that its snapshot is among the files.
-    await sessions.acme.suspend();
     const found = [];
     for await (const decision of tenant.admin.decisions.list({ session: session.id })) {
       if (seen.has(decision.id)) break;
@@ -207,6 +205,8 @@ async function main(): Promise<void> {
   const absent = [...secrets, globex.canary];
   const isRoot = process.geteuid?.() === 0;
   const machine = isRoot ? searchMachine(sessions.acme.id, [...absent, acme.canary]) : undefined;
+  // Asleep, so that its snapshot is among the files.
+  await sessions.acme.suspend();
   const found = [
     ...(machine?.findings.filter(({ word }) => word !== acme.canary) ?? []),
     ...searchTree(join(folder, 'bulkhead'), [...absent, acme.canary]),

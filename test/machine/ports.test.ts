@@ -175,7 +175,8 @@ test('files of a session are served by python -m http.server; 50 MB with flat me
     `50 MB down in ${seconds.toFixed(2)} s (${(50 / seconds).toFixed(0)} MB/s), client and server held ${(growth / 1_048_576).toFixed(1)} MiB more`,
   );
   assert.equal(got.digest, digest);
-  assert.ok(growth < 16 * 1_048_576, `memory grew by ${growth} bytes`);
+  // Well below the file: what comes in is not collected at once.
+  assert.ok(growth < 32 * 1_048_576, `memory grew by ${growth} bytes`);
 });
 
 test('uploads arrive, over IPv6 too, and a guest is told nothing of ours', async (context) => {

@@ -16,7 +16,7 @@ import { type ServerProcess, startServerProcess } from '../../packages/server/te
 const home = mkdtempSync(join(tmpdir(), 'bulkhead-serve-'));
 const events = { accept: 'text/event-stream' };
 /** 2 GB takes minutes where machines are emulated: `BULKHEAD_TEST_FILE_MIB=2048`. */
-const fileBytes = Number(process.env['BULKHEAD_TEST_FILE_MIB'] ?? 48) * 1_048_576;
+const fileBytes = Number(process.env['BULKHEAD_TEST_FILE_MIB'] ?? 96) * 1_048_576;
 let server: ServerProcess;
 let key: string;
 
@@ -83,17 +83,18 @@ for line in range(200):
   expectStatus(await server.call('DELETE', session, { key }), 200);
 });
 
-test('a large file goes in and out with the same digest, and the server does not hold it', async (t) => {
-  const session = await newSession(fileBytes > 1_800_000_000 ? 'medium' : 'small');
-  const path = `${server.url}${session}/files/content?path=large.bin`;
+interface Transfer {
+  readonly uploadMs: number;
+  readonly downloadMs: number;
+}
+
+/** There and back; the digests are equal. */
+async function transfer(path: string, bytes: number): Promise<Transfer> {
   const [sent, received] = [createHash('sha256'), createHash('sha256')];
   const chunk = Buffer.alloc(1_048_576);
-  const idleKib = residentKib();
-  let mostKib = idleKib;
-  const sampling = setInterval(() => (mostKib = Math.max(mostKib, residentKib())), 50);
   const started = performance.now();
   await new Promise<void>((resolve, reject) => {
-    const headers = { authorization: `Bearer ${key}`, 'content-length': fileBytes };
+    const headers = { authorization: `Bearer ${key}`, 'content-length': bytes };
     const upload = httpRequest(path, { method: 'PUT', headers }, (response) => {
       response.resume().once('end', () => {
         if (response.statusCode === 200) resolve();
@@ -103,7 +104,7 @@ test('a large file goes in and out with the same digest, and the server does not
     });
     upload.once('error', reject);
     void (async () => {
-      for (let at = 0; at < fileBytes; at += chunk.length) {
+      for (let at = 0; at < bytes; at += chunk.length) {
         chunk.writeUInt32LE(at / chunk.length);
         sent.update(chunk);
         if (!upload.write(Buffer.from(chunk))) await new Promise((drained) => void upload.once('drain', drained));
@@ -114,14 +115,24 @@ test('a large file goes in and out with the same digest, and the server does not
   const uploadMs = performance.now() - started;
   const response = await fetch(path, { headers: { authorization: `Bearer ${key}` } });
   for await (const part of response.body ?? []) received.update(part);
-  const downloadMs = performance.now() - started - uploadMs;
-  clearInterval(sampling);
+  assert.equal(received.digest('hex'), sent.digest('hex'));
+  return { uploadMs, downloadMs: performance.now() - started - uploadMs };
+}
+
+test('a large file goes in and out with the same digest, and the server does not hold it', async (t) => {
+  const session = await newSession(fileBytes > 1_800_000_000 ? 'medium' : 'small');
+  const path = `${server.url}${session}/files/content?path=large.bin`;
+  // What the first bytes of all make the server load is not on the file's account.
+  await transfer(path, 16 * 1_048_576);
+  const idleKib = residentKib();
+  let mostKib = idleKib;
+  const sampling = setInterval(() => (mostKib = Math.max(mostKib, residentKib())), 50);
+  const { uploadMs, downloadMs } = await transfer(path, fileBytes).finally(() => clearInterval(sampling));
   const speed = (ms: number): string => (fileBytes / 1000 / ms).toFixed(1);
   t.diagnostic(
     `${fileBytes / 1_048_576} MiB: up ${speed(uploadMs)} MB/s, down ${speed(downloadMs)} MB/s, the server grew by ${((mostKib - idleKib) / 1024).toFixed(0)} MiB`,
   );
-  assert.equal(received.digest('hex'), sent.digest('hex'));
-  assert.ok(mostKib - idleKib < 64 * 1024);
+  assert.ok(mostKib - idleKib < 64 * 1024, `the server grew by ${mostKib - idleKib} KiB`);
   expectStatus(await server.call('DELETE', session, { key }), 200);
 });
 
