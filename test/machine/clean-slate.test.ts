@@ -6,10 +6,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { makeId } from '@bulkhead/protocol';
 import { loadConfig } from '@bulkhead/server';
 import { openCgroups } from '../../packages/server/src/runtimes/cgroups.ts';
-import { launchMachine, processesWith, useBulkhead } from './support.ts';
+import { eventually, launchMachine, processesWith, useBulkhead } from './support.ts';
 
 const bulkhead = useBulkhead();
 const { cacheDir } = loadConfig();
@@ -48,6 +49,24 @@ async function traces(): Promise<Traces> {
 }
 
 const nothing: Traces = { processes: [], groups: [], files: [] };
+
+test('launches that are given up at any moment leave nothing', async () => {
+  for (let round = 0; round < 30; round += 1) {
+    const giveUp = new AbortController();
+    const launching = bulkhead().runtime.launch(
+      { tenant: makeId('tenant'), session: makeId('session'), size: 'small' },
+      { signal: giveUp.signal },
+    );
+    launching.catch(() => undefined);
+    await delay(round);
+    giveUp.abort();
+    await assert.rejects(launching, { code: 'cancelled' }, `after ${round} ms`);
+  }
+  await eventually('nothing is left', async () => (await traces()).processes.length === 0);
+  // One that did not know yet that it should die is seen only when it is up.
+  await delay(1000);
+  assert.deepEqual(await traces(), nothing);
+});
 
 test('200 launches and terminations leave nothing', async (context) => {
   assert.deepEqual(await traces(), nothing, 'before');

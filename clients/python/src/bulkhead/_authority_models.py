@@ -63,6 +63,8 @@ class Decision:
     decided_at: datetime
     ended_at: datetime | None
     error: str | None
+    sent_bytes: int | None
+    received_bytes: int | None
 
 
 @dataclass(frozen=True)

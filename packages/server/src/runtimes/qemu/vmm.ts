@@ -2,13 +2,17 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Duplex, type Readable } from 'node:stream';
 import { printable } from '../../lib/printable.ts';
+import { killProcess } from '../machine-name.ts';
 import { type JailOptions, jailCommand } from './jail.ts';
 import { descriptors } from './qemu-command.ts';
 import { Qmp } from './qmp.ts';
 
 const stderrKeptBytes = 4096;
+/** Bubblewrap says which process it made as soon as it has; on a busy host that takes a while. */
+const reportWaitMs = 2000;
 
 export interface VmmFiles {
   readonly memory?: number;
@@ -27,12 +31,15 @@ export class Vmm {
   /** Settles when the jail's first process is gone; with QEMU's last words. Never rejects. */
   readonly exited: Promise<string>;
   readonly #child: ChildProcess;
+  /** In the command line of each of its processes. */
+  readonly #name: string;
   readonly #vmmPid: Promise<number | undefined>;
   #stderr = Buffer.alloc(0);
   #gone: Promise<void> | undefined;
 
   constructor(jail: JailOptions, qemuArguments: readonly string[], files: VmmFiles) {
     const [file, ...args] = jailCommand(jail, qemuArguments);
+    this.#name = qemuArguments[qemuArguments.indexOf('-name') + 1] ?? '';
     const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', 'ignore', 'pipe'];
     stdio[descriptors.qmp] = 'pipe';
     stdio[descriptors.channel] = 'pipe';
@@ -75,12 +82,31 @@ export class Vmm {
   }
 
   async #killAll(): Promise<void> {
-    // With the jail's process the kernel kills QEMU, process 1 of the namespace; it is proved gone by its host pid.
+    // QEMU, process 1 of its namespace, is to die with the jail's process, but that is arranged by itself, after it was made: one that has not got so far
+    // would live on. So it is killed first, while its parent is there and its number can be nobody else's, and is proved gone by that number.
+    const report = new AbortController();
+    const late = delay(reportWaitMs, undefined, { signal: report.signal }).catch(() => undefined);
+    const pid = await Promise.race([this.#vmmPid, this.exited.then(() => this.#vmmPid), late]);
+    report.abort();
+    if (pid !== undefined && (await this.#isOurs(pid))) killProcess(pid);
     this.#child.kill('SIGKILL');
     await this.exited;
     for (const stream of this.#child.stdio) stream?.destroy();
-    const pid = await this.#vmmPid;
-    if (pid !== undefined) await waitUntilGone(pid);
+    if (pid !== undefined) await this.#waitUntilGone(pid);
+  }
+
+  /** A process that has ended has no command line. */
+  async #isOurs(pid: number): Promise<boolean> {
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    return commandLine.split('\0').includes(this.#name);
+  }
+
+  async #waitUntilGone(pid: number): Promise<void> {
+    const deadline = performance.now() + 5000;
+    while (await this.#isOurs(pid)) {
+      if (performance.now() > deadline) throw new Error(`process ${pid} survived SIGKILL for 5 s`);
+      await delay(2);
+    }
   }
 }
 
@@ -94,16 +120,4 @@ async function readChildPid(info: Readable): Promise<number | undefined> {
   }
   const match = /"child-pid":\s*(\d+)/.exec(text);
   return match === null ? undefined : Number(match[1]);
-}
-
-async function waitUntilGone(pid: number): Promise<void> {
-  const deadline = performance.now() + 5000;
-  for (;;) {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2);
-    // A zombie holds nothing any more; who reaps it is the host's init.
-    if (stat === '' || fields.startsWith('Z') || fields.startsWith('X') || !stat.includes('(qemu')) return;
-    if (performance.now() > deadline) throw new Error(`process ${pid} survived SIGKILL for 5 s`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
 }
