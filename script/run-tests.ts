@@ -38,7 +38,8 @@ const unitPart: Part = {
 const servicePart: Part = {
   name: 'service',
   files: serviceFiles,
-  concurrency: Math.min(2, availableParallelism()),
+  // They wait for processes and databases more than they compute.
+  concurrency: Math.min(3, availableParallelism() + 1),
   testTimeoutMs: 240_000,
   deadlineMs: 900_000,
 };
@@ -214,9 +215,8 @@ const [guest] = await Promise.all([runGuestTests(), runPart(unitPart, tally)]);
 await objectServers;
 const pythonLines = [count(guest, tally)];
 if (scope === 'all') {
-  const [client] = await Promise.all([runTestsOfClients(), runPart(servicePart, tally)]);
+  const [client] = await Promise.all([runTestsOfClients(), runPart(servicePart, tally), prepareMachines()]);
   pythonLines.push(...client.map((report) => count(report, tally)));
-  await prepareMachines();
   for (const part of machineParts) await runPart(part, tally);
 }
 printClosing(tally, pythonLines);
