@@ -42,31 +42,33 @@ export class RecordKeeping {
    * Keeps a record by way of `write`, which keeps more than the record; where that cannot be kept, the record alone. Without a record, only the more.
    * Errors: those of `write`, after which the session goes on; those of `durable`.
    */
-  async keepWith(record: SessionRecord | null, write: (journal: SessionJournal) => Promise<void>): Promise<void> {
-    const { journal } = this.#options;
-    if (journal === undefined) return;
-    const asked = this.#kept.then(() => write(journal));
-    this.#follow(
-      asked.catch(async (error: unknown) => {
-        if (BulkheadError.is(error) && error.code === 'state_conflict') throw error;
-        if (record !== null) await journal.saveSession(record);
-      }),
-    );
-    await this.durable();
-    await asked;
+  keepWith(record: SessionRecord | null, write: (journal: SessionJournal) => Promise<void>): Promise<void> {
+    return this.#keepOr(write, async (error, journal) => {
+      if (BulkheadError.is(error) && error.code === 'state_conflict') throw error;
+      if (record !== null) await journal.saveSession(record);
+    });
   }
 
   /** Keeps a record that the tenant's quotas may refuse; `before` is then kept in its place, so that the generations have no gap. Errors: `isRefusal`, those of `durable`. */
-  async keepUnlessRefused(record: SessionRecord, before: SessionRecord): Promise<void> {
+  keepUnlessRefused(record: SessionRecord, before: SessionRecord): Promise<void> {
+    return this.#keepOr(
+      (journal) => journal.saveSession(record),
+      async (error, journal) => {
+        if (!isRefusal(error)) throw error;
+        await journal.saveSession({ ...before, generation: record.generation });
+      },
+    );
+  }
+
+  /** What comes after follows `write`, or what `instead` keeps when that fails. Errors: those of `write`, of `durable`. */
+  async #keepOr(
+    write: (journal: SessionJournal) => Promise<void>,
+    instead: (error: unknown, journal: SessionJournal) => Promise<void>,
+  ): Promise<void> {
     const { journal } = this.#options;
     if (journal === undefined) return;
-    const asked = this.#kept.then(() => journal.saveSession(record));
-    this.#follow(
-      asked.catch((error: unknown) => {
-        if (!isRefusal(error)) throw error;
-        return journal.saveSession({ ...before, generation: record.generation });
-      }),
-    );
+    const asked = this.#kept.then(() => write(journal));
+    this.#follow(asked.catch((error: unknown) => instead(error, journal)));
     await this.durable();
     await asked;
   }

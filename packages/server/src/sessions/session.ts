@@ -418,7 +418,7 @@ export class Session {
     const activeAtUnixMs = this.#options.clock.unixMs();
     if (context !== 'gone') return transition(this.#record, 'ready', { turn: null, activeAtUnixMs });
     const lost: ErrorJson = { code: 'machine_lost', message: 'The machine ended unexpectedly.' };
-    return transition(this.#record, 'failed', { ...this.#ending(), error: error ?? lost, turn: null });
+    return transition(this.#record, 'failed', this.#failure(error ?? lost));
   }
 
   #machineExited(machine: Machine, exit: MachineExit): void {
@@ -428,8 +428,12 @@ export class Session {
   }
 
   #fail(error: ErrorJson): void {
-    this.#to('failed', { ...this.#ending(), error, turn: null });
+    this.#to('failed', this.#failure(error));
     this.#letGo();
+  }
+
+  #failure(error: ErrorJson): SessionChange {
+    return { ...this.#ending(), error, turn: null };
   }
 
   #letGo(): void {

@@ -1,11 +1,11 @@
-import { BulkheadError, type Labels, type SessionState } from '@bulkhead/protocol';
+import type { Labels, SessionState } from '@bulkhead/protocol';
 import { type Selectable, sql } from 'kysely';
 import type { Place } from '../lib/page.ts';
 import { checkQuotas, checkTenantTakes } from './admission.ts';
 import { type Database, type StoreTransaction, everyTenant } from './database.ts';
 import { type Lease, checkLease } from './lease.ts';
 import type { Schema } from './schema.ts';
-import { keepStep } from './step.ts';
+import { keepStep, sessionChanged } from './step.ts';
 import { lockTenant } from './tenant-row.ts';
 
 export interface SessionRow {
@@ -117,7 +117,7 @@ export class SessionStore {
       .where('generation', '>=', String(generation - 1))
       .executeTakeFirst();
     if (numUpdatedRows === 0n) {
-      throw new BulkheadError('state_conflict', 'The session has been changed by somebody else.');
+      throw sessionChanged();
     }
   }
 

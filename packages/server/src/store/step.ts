@@ -24,7 +24,11 @@ export async function keepStep(
     }>`SELECT kept, CASE kept WHEN 'kept' THEN ${more} END FROM ${write(lease, step)} AS kept`,
   );
   if (row?.kept === 'lease lost') throw leaseLost();
-  if (row?.kept !== 'kept') throw new BulkheadError('state_conflict', 'The session has been changed by somebody else.');
+  if (row?.kept !== 'kept') throw sessionChanged();
+}
+
+export function sessionChanged(): BulkheadError {
+  return new BulkheadError('state_conflict', 'The session has been changed by somebody else.');
 }
 
 function write({ name, generation: holds }: Lease, step: Step): RawBuilder<unknown> {

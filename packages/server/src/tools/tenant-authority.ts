@@ -83,17 +83,16 @@ export class TenantAuthority implements AsyncDisposable {
 
   async #open(tenant: TenantId): Promise<Opened> {
     const rows = await this.#options.store.read(tenant);
-    const tools = new Map<string, Tool>();
-    for (const { name, settings } of readTools(rows)) {
-      // One that does not open any more takes no other with it.
+    // All at once: one that is slow to open holds up no other, and one that does not open any more takes none with it.
+    const tools = readTools(rows).map(async ({ name, settings }): Promise<readonly [string, Tool]> => {
       const unusable = (error: unknown): Tool => unusableTool(describeTool(name, settings), error);
-      tools.set(name, await this.#openTool(tenant, name, settings, rows).catch(unusable));
-    }
+      return [name, await this.#openTool(tenant, name, settings, rows).catch(unusable)];
+    });
     const schema = schemaOf(rows);
     return {
       version: rows.version,
       tenantName: rows.tenantName,
-      tools,
+      tools: new Map(await Promise.all(tools)),
       policies: readPolicySet(rows.policies, schema),
       disabledSubjects: new Set(rows.disabledSubjects),
     };
