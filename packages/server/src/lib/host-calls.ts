@@ -1,8 +1,10 @@
-// The few calls of the C library that Node does not offer: sealed memory, sparse files, and the processor's time stamp counter.
+// The few calls of the C library that Node does not offer: sealed memory, sparse files, another process's memory, and the processor's time stamp counter.
 
 import koffi from 'koffi';
 
 const libc = koffi.load(null);
+const processMemoryArguments =
+  'int pid, const void *local, uint64_t localCount, const void *remote, uint64_t remoteCount, uint64_t flags';
 const memfdCreate = libc.func('int memfd_create(const char *name, unsigned int flags)');
 const fcntl = libc.func('int fcntl(int fd, int command, ...)');
 const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
@@ -11,7 +13,8 @@ const sendfileInPool = (...args: readonly unknown[]): Promise<unknown> =>
   new Promise((resolve, reject) => {
     sendfile.async(...args, (error: unknown, copied: unknown) => (error === null ? resolve(copied) : reject(error)));
   });
-const syncFileRange = libc.func('int sync_file_range(int fd, int64_t offset, int64_t bytes, unsigned int flags)');
+const readv = libc.func(`int64_t process_vm_readv(${processMemoryArguments})`);
+const writev = libc.func(`int64_t process_vm_writev(${processMemoryArguments})`);
 const mmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)');
 const mprotect = libc.func('int mprotect(void *address, size_t length, int protection)');
 const munmap = libc.func('int munmap(void *address, size_t length)');
@@ -50,13 +53,6 @@ export function rewind(fd: number): void {
   if (Number(lseek(fd, 0, SEEK_SET)) !== 0) throw failed('lseek');
 }
 
-const SYNC_FILE_RANGE_WRITE = 2;
-
-/** Has the kernel begin to write a part of a file to its disk. A hint: where it is not taken, a later sync takes longer. */
-export function startWriting(fd: number, offset: number, length: number): void {
-  syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE);
-}
-
 export interface Extent {
   readonly offset: number;
   readonly length: number;
@@ -74,6 +70,56 @@ export function dataExtents(fd: number, size: number): Extent[] {
     offset = end;
   }
   return extents;
+}
+
+/** A piece of another process's memory. */
+export interface MemoryRange {
+  readonly address: number;
+  /** In bytes. */
+  readonly length: number;
+}
+
+/** As many pieces as one call takes: IOV_MAX of limits.h. */
+const rangesMaxCount = 1024;
+const ioVectorBytes = 16;
+
+/** Fills `bytes` from another process's memory, piece after piece. Throws where it has no memory there, or we may not read it. */
+export function copyFromProcess(pid: number, ranges: readonly MemoryRange[], bytes: Uint8Array): void {
+  copyProcessMemory(readv, 'process_vm_readv', pid, ranges, bytes);
+}
+
+/** Puts `bytes` into another process's memory, piece after piece. Throws as `copyFromProcess`; some of it may be there then. */
+export function copyToProcess(pid: number, ranges: readonly MemoryRange[], bytes: Uint8Array): void {
+  copyProcessMemory(writev, 'process_vm_writev', pid, ranges, bytes);
+}
+
+function copyProcessMemory(
+  call: typeof readv,
+  name: string,
+  pid: number,
+  ranges: readonly MemoryRange[],
+  bytes: Uint8Array,
+): void {
+  const local = Buffer.alloc(ioVectorBytes);
+  const remote = Buffer.alloc(ioVectorBytes * Math.min(ranges.length, rangesMaxCount));
+  let done = 0;
+  for (let from = 0; from < ranges.length; from += rangesMaxCount) {
+    const part = ranges.slice(from, from + rangesMaxCount);
+    for (const [i, range] of part.entries()) setVector(remote, i, range);
+    const length = part.reduce((sum, range) => sum + range.length, 0);
+    if (done + length > bytes.length) throw new RangeError('there are fewer bytes than the pieces have');
+    setVector(local, 0, { address: Number(koffi.address(bytes)) + done, length });
+    const copied = Number(call(pid, local, 1, remote, part.length, 0));
+    if (copied < 0) throw failed(name);
+    if (copied !== length) throw new Error('the memory of the process ended early');
+    done += length;
+  }
+}
+
+/** A `struct iovec`: process_vm_readv(2). */
+function setVector(vectors: Buffer, index: number, { address, length }: MemoryRange): void {
+  vectors.writeBigUInt64LE(BigInt(address), index * ioVectorBytes);
+  vectors.writeBigUInt64LE(BigInt(length), index * ioVectorBytes + 8);
 }
 
 /** A shorter piece is copied before another thread could have taken it over. */

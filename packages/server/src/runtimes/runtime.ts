@@ -76,7 +76,7 @@ export interface SnapshotTarget {
 /** What a snapshot turned out to be. */
 export interface SnapshotFacts {
   readonly bytes: number;
-  /** Memory that differs from the template's, and what lay on the scratch disk. */
+  /** Memory that the machine has written to, and what lay on the scratch disk. */
   readonly memoryBytes: number;
   readonly scratchBytes: number;
   /** The identity in force in it. */
@@ -95,6 +95,9 @@ export interface SnapshotSource {
   readonly session: SessionId;
   readonly epoch: number;
 }
+
+/** One that may still be written: what does not need it goes on meanwhile. */
+export type ComingSnapshot = SnapshotSource | Promise<SnapshotSource>;
 
 export interface RestoreOptions {
   /** The same session again, with its generators as they were, or a copy that must differ from all others. */
@@ -117,8 +120,6 @@ export interface Machine extends AsyncDisposable {
   readonly hostPids: readonly number[];
   /** Identities that it has had, those before a suspension included. */
   readonly epoch: number;
-  /** Bytes of memory that are its own: what a snapshot would be about. */
-  touchedBytes(): Promise<number>;
   /** Bytes of the host's memory that would be free if it were not there, all of its processes together. */
   residentBytes(): Promise<number>;
   /**
@@ -172,9 +173,9 @@ export interface Runtime extends AsyncDisposable {
   launchSpare(spec: SpareSpec, options?: { readonly signal?: AbortSignal }): Promise<SpareMachine>;
   /**
    * A machine from a snapshot, for the session that was captured or for another. Errors: as `launch`; `snapshot_invalid` for one that is damaged or
-   * somebody else's, `snapshot_incompatible` when its template or VMM is not here any more, `unsupported`.
+   * somebody else's, `snapshot_incompatible` when its template or VMM is not here any more, `unsupported`; that of `source`.
    */
-  restore(spec: LaunchSpec, source: SnapshotSource, options: RestoreOptions): Promise<Machine>;
+  restore(spec: LaunchSpec, source: ComingSnapshot, options: RestoreOptions): Promise<Machine>;
   /** Milliseconds that a machine takes without whatever `launch` saves; for the benchmarks, where a runtime can tell. */
   measureColdBoot?(size: SizeName): Promise<number>;
   /** Every machine that this host has, whoever made it. */

@@ -6,12 +6,13 @@ import type { CallOptions } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Gate } from '../lib/gate.ts';
 import { type Minima, checkTier } from '../placement/place.ts';
-import type { LaunchSpec, Machine, Runtime, SnapshotSource } from '../runtimes/runtime.ts';
+import type { ComingSnapshot, LaunchSpec, Machine, Runtime } from '../runtimes/runtime.ts';
 import type { WarmPool } from './warm-pool.ts';
 
 /** What a machine is made from when it is not a template. */
 export interface Origin {
-  readonly source: SnapshotSource;
+  readonly source: ComingSnapshot;
+  /** It is a copy: it must differ from all others. */
   readonly renew: boolean;
 }
 
@@ -25,8 +26,8 @@ export interface LaunchOptions {
   readonly spec: LaunchSpec;
   /** A runtime, or a machine, that isolates less is refused. */
   readonly minima: Minima;
-  /** What the machine is made from; a template when there is none. `renew`: it is a copy. */
-  readonly snapshot?: { readonly source: SnapshotSource; readonly renew: boolean };
+  /** A template when there is none. */
+  readonly origin?: Origin;
   /** Machines that are there already. */
   readonly pool?: WarmPool;
   readonly clock: Clock;
@@ -72,7 +73,7 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
     const { runtime: name, tier } = runtime.capabilities;
     checkTier(tier, options.minima, name);
     const call = { signal: inner.signal };
-    const ready = options.snapshot === undefined ? await options.pool?.claim(runtime, spec, call) : undefined;
+    const ready = options.origin === undefined ? await options.pool?.claim(runtime, spec, call) : undefined;
     if (ready !== undefined) return await strongEnough(ready);
     // The time limit is the machine's, not the queue's.
     place = await options.gate.enter(inner.signal);
@@ -102,9 +103,9 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
     }
   };
   const launch = (call: { readonly signal: AbortSignal }): Promise<Machine> =>
-    options.snapshot === undefined
+    options.origin === undefined
       ? runtime.launch(spec, call)
-      : runtime.restore(spec, options.snapshot.source, { ...call, renew: options.snapshot.renew });
+      : runtime.restore(spec, options.origin.source, { ...call, renew: options.origin.renew });
 
   if (signal.aborted) onAbort();
   else signal.addEventListener('abort', onAbort, { once: true });

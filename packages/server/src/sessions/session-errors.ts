@@ -29,3 +29,10 @@ const notNow: Partial<Record<SessionState, readonly [message: string, hint: stri
   suspended: ['The session is suspended.', 'Resume it first.'],
   creating: ['The session is being created.', 'Wait until it is ready.'],
 };
+
+/** Of a session that lives in memory alone. */
+export function notKeptError(): BulkheadError {
+  return new BulkheadError('unsupported', 'This session cannot be suspended: nothing keeps it.', {
+    hint: 'Create it with `bulkhead session create`.',
+  });
+}

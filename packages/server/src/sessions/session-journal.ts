@@ -76,6 +76,9 @@ export interface WhoseSnapshot {
   readonly session: SessionId;
 }
 
+/** Writes a session's machine out. */
+export type Capture = (target: SnapshotTarget) => Promise<SnapshotFacts>;
+
 export interface SnapshotKeeper {
   /**
    * Has `write` fill a new file, and keeps it when that succeeds: all of it or nothing. A checkpoint of the same name is replaced.
@@ -84,7 +87,7 @@ export interface SnapshotKeeper {
   save(
     whose: WhoseSnapshot,
     what: { readonly kind: SnapshotKind; readonly name: string | null; readonly unixMs: number },
-    write: (target: SnapshotTarget) => Promise<SnapshotFacts>,
+    write: Capture,
   ): Promise<KeptSnapshot>;
   /** Errors: `not_found`, `snapshot_invalid`, `key_unavailable`. */
   open(whose: WhoseSnapshot, snapshot: SnapshotId): Promise<OpenSnapshot>;

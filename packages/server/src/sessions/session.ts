@@ -15,13 +15,13 @@ import {
   limits,
 } from '@bulkhead/protocol';
 import type { CallOptions } from '../guest/guest.ts';
-import type { Machine, MachineExit, SnapshotFacts, SnapshotSource, SnapshotTarget } from '../runtimes/runtime.ts';
+import type { Machine, MachineExit, SnapshotSource } from '../runtimes/runtime.ts';
 import { type LaunchRequest, type PendingLaunch, startLaunch } from './launch.ts';
 import { errorJson, exitReason, machineError } from './machine-error.ts';
 import { RecordKeeping } from './record-keeping.ts';
 import type { SessionGuest } from './session-guest.ts';
-import type { KeptSnapshot, SnapshotKeeper } from './session-journal.ts';
-import { busyError, changedError, endedError } from './session-errors.ts';
+import type { Capture, KeptSnapshot, SnapshotKeeper } from './session-journal.ts';
+import { busyError, changedError, endedError, notKeptError } from './session-errors.ts';
 import { type SessionChange, type SessionRecord, amend, isFinal, transition } from './session-record.ts';
 import type { SessionOptions } from './session-options.ts';
 import { TimeLimit } from './time-limit.ts';
@@ -99,7 +99,7 @@ export class Session {
       spec: { tenant, session, size },
       timeoutMs: limits.launchTimeoutMs,
       signal: AbortSignal.any([this.#giveUp.signal, ...(signal === undefined ? [] : [signal])]),
-      ...(origin === undefined ? {} : { snapshot: origin }),
+      ...(origin === undefined ? {} : { origin }),
       ...(onProgress === undefined ? {} : { onProgress }),
     });
     return await this.#launch.machine;
@@ -265,21 +265,24 @@ export class Session {
   }
 
   /**
-   * Has the session stand still while `write` copies it, and go on. Errors: `state_conflict` during a turn or an operation, `session_ended`,
-   * those of `Machine.capture`.
+   * Has the session stand still while `write` copies it, and go on. Throws at once `state_conflict` during a turn or an operation, and
+   * `session_ended`; later errors: those of `Machine.capture`.
    */
-  capture<T>(write: (capture: (target: SnapshotTarget) => Promise<SnapshotFacts>) => Promise<T>): Promise<T> {
-    return this.#work(this.#capture(write));
-  }
-
-  async #capture<T>(write: (capture: (target: SnapshotTarget) => Promise<SnapshotFacts>) => Promise<T>): Promise<T> {
+  capture<T>(write: (capture: Capture) => Promise<T>): Promise<T> {
     const machine = this.#idleMachine();
     this.#to('capturing', {});
+    return this.#work(this.#capture(machine, write));
+  }
+
+  async #capture<T>(machine: Machine, write: (capture: Capture) => Promise<T>): Promise<T> {
     try {
+      await using stack = new AsyncDisposableStack();
       await this.#keeping.durable();
       return await write(async (target) => {
         const facts = await machine.capture(target);
-        await machine.resume();
+        const goesOn = machine.resume();
+        goesOn.catch(() => undefined); // told when the stack is disposed of
+        stack.defer(() => goesOn);
         return facts;
       });
     } finally {
@@ -379,11 +382,8 @@ export class Session {
   }
 
   #needKeeper(): SnapshotKeeper {
-    const { keeper } = this.#options;
-    if (keeper !== undefined) return keeper;
-    throw new BulkheadError('unsupported', 'This session cannot be suspended: nothing keeps it.', {
-      hint: 'Create it with `bulkhead session create`.',
-    });
+    if (this.#options.keeper === undefined) throw notKeptError();
+    return this.#options.keeper;
   }
 
   #usableMachine(): Machine {

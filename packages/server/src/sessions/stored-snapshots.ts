@@ -2,13 +2,12 @@
 // can be told from what is whole.
 
 import { type SnapshotId, makeId, parseId } from '@bulkhead/protocol';
-import type { SnapshotFacts, SnapshotTarget } from '../runtimes/runtime.ts';
 import type { KeyRing } from '../snapshots/key-ring.ts';
 import { type SnapshotKind, snapshotKinds } from '../snapshots/sealed-file.ts';
 import type { SnapshotFiles } from '../snapshots/snapshot-files.ts';
 import { invalidSnapshot } from '../snapshots/snapshot-header.ts';
 import type { SnapshotRow, SnapshotStore } from '../store/snapshot-store.ts';
-import type { KeptSnapshot, OpenSnapshot, SnapshotKeeper, WhoseSnapshot } from './session-journal.ts';
+import type { Capture, KeptSnapshot, OpenSnapshot, SnapshotKeeper, WhoseSnapshot } from './session-journal.ts';
 
 export class StoredSnapshots implements SnapshotKeeper {
   readonly #store: SnapshotStore;
@@ -24,7 +23,7 @@ export class StoredSnapshots implements SnapshotKeeper {
   async save(
     { tenant, session }: WhoseSnapshot,
     what: { readonly kind: SnapshotKind; readonly name: string | null; readonly unixMs: number },
-    write: (target: SnapshotTarget) => Promise<SnapshotFacts>,
+    write: Capture,
   ): Promise<KeptSnapshot> {
     const { kind, name, unixMs: createdAtUnixMs } = what;
     const id = makeId('snapshot');

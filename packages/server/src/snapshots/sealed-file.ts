@@ -7,9 +7,10 @@
 // The file's key is HKDF-SHA256 of the session's, with the salt and the header's digest: a key is used for one file. AES-256-GCM,
 // nonce: the number of the record. Authenticated with each: its kind, and whether it is the last, which holds the number of records.
 
-import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto';
-import { fstatSync, fsyncSync, readSync, writevSync } from 'node:fs';
-import { startWriting } from '../lib/host-calls.ts';
+import { createHash, hkdfSync, randomBytes } from 'node:crypto';
+import { fstatSync, fsyncSync, readSync, writeSync } from 'node:fs';
+import { AesGcm, keyBytes, nonceBytes, tagBytes } from '../lib/aes-gcm.ts';
+import { BackgroundSync } from '../lib/background-sync.ts';
 import {
   type ExpectedHeader,
   type SnapshotHeader,
@@ -23,12 +24,13 @@ export { type ExpectedHeader, type SnapshotHeader, type SnapshotKind, snapshotKi
 const magic = Buffer.from('BHSNAP01');
 const headerMaxBytes = 16_384;
 const saltBytes = 32;
-const keyBytes = 32;
-const nonceBytes = 12;
-const tagBytes = 16;
 const recordHeadBytes = 5;
 export const recordMaxBytes = 1_048_576;
-const outputBytes = 4 * recordMaxBytes;
+const sealedMaxBytes = recordHeadBytes + recordMaxBytes + tagBytes;
+/** So much is read, or sent on its way to the disk, at once. */
+const pieceBytes = 2 * recordMaxBytes;
+/** What is written before the end begins and ends at blocks of the disk: one that is on its way there would have to be waited for. */
+const blockBytes = 4096;
 /** A record's kind is its owner's; this one is ours. */
 const endKind = 255;
 
@@ -45,12 +47,13 @@ function nonce(record: number): Buffer {
 }
 
 /** Writes a sealed file; what it has written is worth nothing before `finish`. */
-export class SealedWriter {
+export class SealedWriter implements Disposable {
   readonly #fd: number;
-  readonly #key: Buffer;
-  /** Sealed and not yet written; together `#waitingBytes`. */
-  #waiting: Buffer[] = [];
-  #waitingBytes = 0;
+  readonly #cipher: AesGcm;
+  readonly #sync: BackgroundSync;
+  /** Its first `#filled` bytes are not yet written. */
+  readonly #output = Buffer.alloc(pieceBytes + sealedMaxBytes);
+  #filled = 0;
   #written = 0;
   #records = 0;
 
@@ -59,72 +62,80 @@ export class SealedWriter {
     const salt = randomBytes(saltBytes);
     const length = Buffer.alloc(4);
     length.writeUInt32BE(headerJson.length);
+    const derived = fileKey(key, salt, headerJson);
+    this.#cipher = new AesGcm(derived, 'seal');
+    derived.fill(0);
     this.#fd = fd;
-    this.#key = fileKey(key, salt, headerJson);
-    this.#append(Buffer.concat([magic, length, headerJson, salt]));
+    this.#sync = new BackgroundSync(fd);
+    this.#filled = Buffer.concat([magic, length, headerJson, salt]).copy(this.#output);
   }
 
-  /** `kind` from 0 to 254; the pieces are one record of 1 byte to 1 MiB, and the caller's again afterwards. */
-  write(kind: number, ...pieces: readonly Uint8Array[]): void {
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  /** Where the next record may be put together, `recordMaxBytes` long, for `seal`. */
+  get space(): Buffer {
+    const start = this.#filled + recordHeadBytes;
+    return this.#output.subarray(start, start + recordMaxBytes);
+  }
+
+  /** Makes the first `length` bytes of `space`, 1 byte to 1 MiB, a record; `kind` from 0 to 254. */
+  seal(kind: number, length: number): void {
     if (kind < 0 || kind >= endKind || length === 0 || length > recordMaxBytes) {
       throw new RangeError(`a record of kind ${kind} with ${length} bytes`);
     }
-    this.#seal(kind, length, pieces);
+    this.#seal(kind, length);
+  }
+
+  /** A record from pieces, which are the caller's again afterwards. */
+  write(kind: number, ...pieces: readonly Uint8Array[]): void {
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (length <= recordMaxBytes) this.#put(pieces);
+    this.seal(kind, length);
   }
 
   /** The last record; then all of it is on the disk. Answers with the size of the file. */
   finish(): { readonly bytes: number } {
     const count = Buffer.alloc(8);
     count.writeBigUInt64BE(BigInt(this.#records));
-    this.#seal(endKind, count.length, [count]);
-    this.#flush();
-    this.#key.fill(0);
+    this.#put([count]);
+    this.#seal(endKind, count.length);
+    this.#flush(this.#filled);
     fsyncSync(this.#fd);
+    this[Symbol.dispose]();
     return { bytes: this.#written };
   }
 
-  #seal(kind: number, length: number, pieces: readonly Uint8Array[]): void {
-    const cipher = createCipheriv('aes-256-gcm', this.#key, nonce(this.#records));
-    const head = Buffer.alloc(recordHeadBytes);
+  [Symbol.dispose](): void {
+    this.#cipher[Symbol.dispose]();
+    this.#sync[Symbol.dispose]();
+  }
+
+  #put(pieces: readonly Uint8Array[]): void {
+    let at = 0;
+    for (const piece of pieces) {
+      this.space.set(piece, at);
+      at += piece.length;
+    }
+  }
+
+  #seal(kind: number, length: number): void {
+    const head = this.#output.subarray(this.#filled, this.#filled + recordHeadBytes);
+    const bytes = this.space.subarray(0, length);
+    const end = this.#filled + recordHeadBytes + length;
     head.writeUInt32BE(length);
     head.writeUInt8(kind, 4);
-    cipher.setAAD(head);
-    this.#append(head);
-    for (const piece of pieces) this.#append(cipher.update(piece));
-    cipher.final();
-    this.#append(cipher.getAuthTag());
+    this.#cipher.seal(nonce(this.#records), head, bytes, this.#output.subarray(end, end + tagBytes));
+    this.#filled = end + tagBytes;
     this.#records++;
-    if (this.#waitingBytes >= outputBytes) this.#flush();
+    if (this.#filled < pieceBytes) return;
+    this.#flush(this.#filled - (this.#filled % blockBytes));
+    this.#sync.start();
   }
 
-  #append(bytes: Buffer): void {
-    this.#waiting.push(bytes);
-    this.#waitingBytes += bytes.length;
+  #flush(length: number): void {
+    for (let at = 0; at < length;) at += writeSync(this.#fd, this.#output, at, length - at, this.#written + at);
+    this.#written += length;
+    this.#output.copyWithin(0, length, this.#filled);
+    this.#filled -= length;
   }
-
-  #flush(): void {
-    const from = this.#written;
-    while (this.#waiting.length > 0) {
-      const count = writevSync(this.#fd, this.#waiting, this.#written);
-      this.#written += count;
-      this.#waiting = remaining(this.#waiting, count);
-    }
-    this.#waitingBytes = 0;
-    // The disk works while the next records are made; `finish` waits for it.
-    startWriting(this.#fd, from, this.#written - from);
-  }
-}
-
-/** What is left of `buffers` after their first `count` bytes. */
-function remaining(buffers: readonly Buffer[], count: number): Buffer[] {
-  const left: Buffer[] = [];
-  let skip = count;
-  for (const buffer of buffers) {
-    if (skip < buffer.length) left.push(buffer.subarray(skip));
-    skip = Math.max(0, skip - buffer.length);
-  }
-  return left;
 }
 
 /** One record, opened. */
@@ -134,15 +145,15 @@ export interface SealedRecord {
 }
 
 /** Reads a sealed file. */
-export class SealedReader {
+export class SealedReader implements Disposable {
   readonly header: SnapshotHeader;
   readonly #input: FileInput;
-  readonly #key: Buffer;
+  readonly #cipher: AesGcm;
 
-  private constructor(header: SnapshotHeader, input: FileInput, key: Buffer) {
+  private constructor(header: SnapshotHeader, input: FileInput, cipher: AesGcm) {
     this.header = header;
     this.#input = input;
-    this.#key = key;
+    this.#cipher = cipher;
   }
 
   /** Errors: `snapshot_invalid`, `snapshot_incompatible`. The header is certain only when the first record is. */
@@ -151,16 +162,19 @@ export class SealedReader {
     const headerJson = readHeaderJson(input);
     const header = parseHeader(headerJson);
     checkHeader(header, expected);
-    return new SealedReader(header, input, fileKey(key, input.take(saltBytes), headerJson));
+    const derived = fileKey(key, input.take(saltBytes), headerJson);
+    const cipher = new AesGcm(derived, 'open');
+    derived.fill(0);
+    return new SealedReader(header, input, cipher);
   }
 
   /**
-   * Every record, in order. Each is certain when it comes, but only when the generator has ended is it certain that none is missing: until then
+   * Every record, in order, once. Each is certain when it comes, but only when the generator has ended is it certain that none is missing: until then
    * nothing that was made from them may run. Errors: `snapshot_invalid`.
    */
   *records(): Generator<SealedRecord, void, void> {
     for (let record = 0; ; record++) {
-      const head = Buffer.from(this.#input.take(recordHeadBytes));
+      const head = this.#input.take(recordHeadBytes);
       const length = head.readUInt32BE();
       const kind = head.readUInt8(4);
       if (length === 0 || length > recordMaxBytes) throw invalidSnapshot('a record has no valid length');
@@ -168,24 +182,21 @@ export class SealedReader {
       if (kind === endKind) {
         if (Number(bytes.readBigUInt64BE()) !== record) throw invalidSnapshot('records are missing');
         if (!this.#input.atEnd) throw invalidSnapshot('it goes on after its end');
-        this.#key.fill(0);
         return;
       }
       yield { kind, bytes };
     }
   }
 
+  [Symbol.dispose](): void {
+    this.#cipher[Symbol.dispose]();
+  }
+
   #open(record: number, head: Buffer, sealed: Buffer): Buffer {
-    const decipher = createDecipheriv('aes-256-gcm', this.#key, nonce(record));
-    decipher.setAAD(head);
-    decipher.setAuthTag(sealed.subarray(sealed.length - tagBytes));
-    const bytes = decipher.update(sealed.subarray(0, sealed.length - tagBytes));
-    try {
-      decipher.final();
-    } catch (error) {
-      throw invalidSnapshot(`record ${record} was not sealed with this session's key, or was changed since`, error);
-    }
-    return bytes;
+    const bytes = sealed.subarray(0, sealed.length - tagBytes);
+    if (this.#cipher.open(nonce(record), head, bytes, sealed.subarray(bytes.length))) return bytes;
+    bytes.fill(0);
+    throw invalidSnapshot(`record ${record} was not sealed with this session's key, or was changed since`);
   }
 }
 
@@ -205,9 +216,8 @@ function readHeaderJson(input: FileInput): Buffer {
 class FileInput {
   readonly #fd: number;
   readonly #size: number;
-  readonly #buffer = Buffer.alloc(outputBytes);
+  #buffer = Buffer.alloc(0);
   #from = 0;
-  #to = 0;
   #position = 0;
 
   constructor(fd: number) {
@@ -216,26 +226,30 @@ class FileInput {
   }
 
   get atEnd(): boolean {
-    return this.#from === this.#to && this.#position >= this.#size;
+    return this.#from === this.#buffer.length && this.#position >= this.#size;
   }
 
-  /** The next `length` bytes, valid until the next call. */
+  /** The next `length` bytes: the caller's. */
   take(length: number): Buffer {
-    if (this.#to - this.#from < length) this.#refill(length);
+    if (this.#buffer.length - this.#from < length) this.#refill(length);
     const bytes = this.#buffer.subarray(this.#from, this.#from + length);
     this.#from += length;
     return bytes;
   }
 
+  /** With memory that is new: what was in the buffer has been given away. */
   #refill(length: number): void {
-    this.#buffer.copyWithin(0, this.#from, this.#to);
-    this.#to -= this.#from;
-    this.#from = 0;
-    while (this.#to < length) {
-      const got = readSync(this.#fd, this.#buffer, this.#to, this.#buffer.length - this.#to, this.#position);
+    const left = this.#buffer.subarray(this.#from);
+    const wanted = Math.max(length, Math.min(pieceBytes, left.length + this.#size - this.#position));
+    const next = Buffer.allocUnsafeSlow(wanted);
+    let filled = left.copy(next);
+    while (filled < length) {
+      const got = readSync(this.#fd, next, filled, wanted - filled, this.#position);
       if (got === 0) throw invalidSnapshot('it ends early');
-      this.#to += got;
+      filled += got;
       this.#position += got;
     }
+    this.#buffer = next.subarray(0, filled);
+    this.#from = 0;
   }
 }

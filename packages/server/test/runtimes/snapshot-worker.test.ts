@@ -20,7 +20,7 @@ function writeSnapshot(t: TestContext): OpenJob {
   const source = createMemory('snapshot-worker-test');
   t.after(() => closeSync(source));
   const more = { version: 1, kind: 'suspend', accelerator: 'tcg', size: 'small', createdAtUnixMs: 1 } as const;
-  const writer = new SealedWriter(source, key, { ...whose, ...made, ...more });
+  using writer = new SealedWriter(source, key, { ...whose, ...made, ...more });
   for (let record = 0; record < 200; record++) writer.write(1, Buffer.alloc(1000, record));
   writer.finish();
   return { type: 'open', source, key, expected: { ...whose, ...made } };

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
-import { closeSync, ftruncateSync, readSync, writeSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { closeSync, fstatSync, ftruncateSync, mkdtempSync, openSync, readSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BulkheadError, makeId } from '@bulkhead/protocol';
 import { createMemory } from '../../src/lib/host-calls.ts';
@@ -33,7 +36,7 @@ function put(bytes: Uint8Array): void {
 /** What is written for a header and a key. */
 function seal(what: SnapshotHeader = header, with_: Uint8Array = key): Buffer {
   put(Buffer.alloc(0));
-  const writer = new SealedWriter(fd, with_, what);
+  using writer = new SealedWriter(fd, with_, what);
   for (const [index, bytes] of records.entries()) writer.write(index % 3, bytes);
   const { bytes } = writer.finish();
   const file = Buffer.alloc(bytes);
@@ -56,6 +59,36 @@ test('what was sealed comes back, and none of it can be seen in the file', () =>
   );
   for (const record of records) assert.equal(file.indexOf(record.subarray(0, 16)), -1);
   assert.notDeepEqual(seal(), file, 'no two files are sealed alike');
+});
+
+test('files of many megabytes, from records of all lengths, put together in place or from pieces', (context) => {
+  const seed = 20_261_128;
+  const random = mulberry32(seed);
+  const target = openSync(join(mkdtempSync(join(tmpdir(), 'bulkhead-sealed-')), 'file'), 'w+');
+  context.after(() => closeSync(target));
+  using writer = new SealedWriter(target, key, header);
+  const digests: string[] = [];
+  for (let index = 0; index < 40; index++) {
+    const bytes = Buffer.alloc(1 + Math.floor(random() * recordMaxBytes), index + 1);
+    digests.push(createHash('sha256').update(bytes).digest('hex'));
+    if (index % 2 === 0) {
+      const cut = Math.floor(random() * bytes.length);
+      writer.write(index, bytes.subarray(0, cut), bytes.subarray(cut));
+    } else writer.seal(index, bytes.copy(writer.space));
+  }
+  const { bytes } = writer.finish();
+  assert.equal(fstatSync(target).size, bytes);
+  using reader = SealedReader.open(target, key, header);
+  const read = [...reader.records()];
+  assert.deepEqual(
+    read.map((record) => createHash('sha256').update(record.bytes).digest('hex')),
+    digests,
+    `seed ${seed}: what was read stays as it was read`,
+  );
+  assert.deepEqual(
+    read.map(({ kind }) => kind),
+    digests.map((_, index) => index),
+  );
 });
 
 test('1,000 changed files, by seed: none is read to its end', (context) => {
@@ -124,8 +157,9 @@ test("another key, another session's file and an older epoch are refused", () =>
 });
 
 test('a record is at most 1 MiB', () => {
-  const writer = new SealedWriter(fd, key, header);
+  using writer = new SealedWriter(fd, key, header);
   assert.throws(() => writer.write(0, Buffer.alloc(recordMaxBytes + 1)), RangeError);
   assert.throws(() => writer.write(0, Buffer.alloc(0)), RangeError);
   assert.throws(() => writer.write(255, Buffer.alloc(1)), RangeError);
+  assert.throws(() => writer.seal(0, recordMaxBytes + 1), RangeError);
 });

@@ -11,6 +11,7 @@ import {
 } from '@bulkhead/protocol';
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import type {
+  ComingSnapshot,
   LaunchSpec,
   LaunchTimings,
   Machine,
@@ -20,7 +21,6 @@ import type {
   RestoreOptions,
   RuntimeCapabilities,
   SnapshotFacts,
-  SnapshotSource,
   SnapshotTarget,
   SpareMachine,
   SpareSpec,
@@ -80,9 +80,10 @@ export class FakeRuntime implements Runtime {
     if (this.#prepareFails) throw new BulkheadError('template_failed', 'The fake template was told to fail.');
   }
 
-  async restore(spec: LaunchSpec, source: SnapshotSource, options: RestoreOptions): Promise<Machine> {
-    const captured = this.#captured.get(source.snapshot);
-    if (captured === undefined || captured.epoch !== source.epoch) {
+  async restore(spec: LaunchSpec, source: ComingSnapshot, options: RestoreOptions): Promise<Machine> {
+    const { snapshot, epoch } = await source;
+    const captured = this.#captured.get(snapshot);
+    if (captured === undefined || captured.epoch !== epoch) {
       throw new BulkheadError('snapshot_invalid', 'The fake runtime has captured no such machine.');
     }
     const machine = await this.launch(spec, options);
@@ -182,10 +183,6 @@ export class FakeMachine implements Machine {
     this.timings = options.timings;
     this.guest = new FakeGuest(options.clock, this.bootId);
     this.exited = this.#exited.promise;
-  }
-
-  async touchedBytes(): Promise<number> {
-    return 0;
   }
 
   async residentBytes(): Promise<number> {

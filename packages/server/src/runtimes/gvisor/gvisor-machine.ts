@@ -114,10 +114,6 @@ export class GvisorMachine implements ClaimableMachine {
     await this.#identify(this.id, { renew: true });
   }
 
-  async touchedBytes(): Promise<number> {
-    return await this.residentBytes();
-  }
-
   /** The guest's memory is a file in memory that its processes share. */
   async residentBytes(): Promise<number> {
     return this.hostPids.reduce((sum, pid) => sum + readProcessMemory(pid).proportionalBytes, 0);

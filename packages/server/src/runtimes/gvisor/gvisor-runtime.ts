@@ -10,13 +10,13 @@ import { JobThread } from '../job-thread.ts';
 import { launchInTime } from '../launch-in-time.ts';
 import { type FoundMachine, findMachines, killProcess } from '../machine-name.ts';
 import type {
+  ComingSnapshot,
   LaunchSpec,
   MachineRecord,
   PrepareOptions,
   RestoreOptions,
   Runtime,
   RuntimeCapabilities,
-  SnapshotSource,
   SpareMachine,
   SpareSpec,
 } from '../runtime.ts';
@@ -126,8 +126,8 @@ export class GvisorRuntime implements Runtime {
     return this.#launch(spec, options, {});
   }
 
-  restore(spec: LaunchSpec, source: SnapshotSource, options: RestoreOptions): Promise<GvisorMachine> {
-    return this.#launch(spec, options, { snapshot: { source, renew: options.renew } });
+  async restore(spec: LaunchSpec, source: ComingSnapshot, options: RestoreOptions): Promise<GvisorMachine> {
+    return await this.#launch(spec, options, { snapshot: { source: await source, renew: options.renew } });
   }
 
   async launchSpare(spec: SpareSpec, options: { readonly signal?: AbortSignal } = {}): Promise<SpareMachine> {

@@ -36,13 +36,12 @@ export interface SealResult {
 export function seal({ imagePath, target, key, header }: SealJob): SealResult {
   const image = openSync(imagePath, 'r');
   try {
-    const writer = new SealedWriter(target, key, header);
-    const record = Buffer.alloc(recordMaxBytes);
+    using writer = new SealedWriter(target, key, header);
     let imageBytes = 0;
     for (;;) {
-      const got = readSync(image, record, 0, record.length, null);
+      const got = readSync(image, writer.space, 0, recordMaxBytes, null);
       if (got === 0) break;
-      writer.write(imageKind, record.subarray(0, got));
+      writer.seal(imageKind, got);
       imageBytes += got;
     }
     if (imageBytes === 0) throw new Error('runsc wrote an empty image');
@@ -54,7 +53,7 @@ export function seal({ imagePath, target, key, header }: SealJob): SealResult {
 
 /** The container may run only when this has returned: what was read before the end of the file is not yet known to be whole. */
 export function unseal({ source, imagePath, key, expected }: UnsealJob): SnapshotHeader {
-  const reader = SealedReader.open(source, key, expected);
+  using reader = SealedReader.open(source, key, expected);
   const image = openSync(imagePath, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
   try {
     for (const { kind, bytes } of reader.records()) {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type MachineId, makeId } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
 import { aborted } from '../launch-in-time.ts';
-import type { LaunchSpec, RestoreOptions, SnapshotSource, SpareSpec } from '../runtime.ts';
+import type { ComingSnapshot, LaunchSpec, RestoreOptions, SpareSpec } from '../runtime.ts';
 import { type CgroupRoot, makeGroup, removeGroup } from '../cgroups.ts';
 import { createMemory } from '../../lib/host-calls.ts';
 import { ownerMark } from '../../lib/owner.ts';
@@ -17,6 +17,7 @@ import { makeUnique } from '../make-unique.ts';
 import { descriptors, restoreArguments, translationCacheMib } from './qemu-command.ts';
 import { QemuMachine } from './qemu-machine.ts';
 import type { Qmp } from './qmp.ts';
+import type { OpenJob } from './snapshot-content.ts';
 import type { OpeningSnapshot, SnapshotWorker } from './snapshot-worker.ts';
 import type { MemoryLease } from './template-memory.ts';
 import type { Template } from './template.ts';
@@ -41,7 +42,7 @@ export interface LaunchOrder {
   /** Becomes the machine's, when there is one. */
   readonly memory: MemoryLease;
   /** What the machine starts with; a template's memory alone when there is none. */
-  readonly snapshot?: { readonly source: SnapshotSource; readonly renew: RestoreOptions['renew'] };
+  readonly snapshot?: { readonly source: ComingSnapshot; readonly renew: RestoreOptions['renew'] };
   /** When it was asked for, on the clock of `performance`. */
   readonly started: number;
   readonly signal: AbortSignal;
@@ -54,7 +55,7 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   const { size, accelerator } = template.hardware;
   await using undo = new AsyncDisposableStack();
 
-  // Reading it takes as long as QEMU takes to start.
+  // It is read, and may still be written, while QEMU starts.
   const opening = snapshot === undefined ? undefined : undo.use(openSnapshot(host, template, snapshot.source));
   const group = `${ownerMark}.${id}`;
   const cgroupFiles = await joinGroup(host.cgroups, group, template, undo);
@@ -76,9 +77,9 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   const resumed = loadAndRun(vmm.qmp, memory.sealed, fill);
   const restored = resumed.then(() => performance.now() - started);
   // Not before the processors run: the identity carries the time.
-  const confirmed = resumed.then(() =>
+  const confirmed = resumed.then(async () =>
     makeUnique(guest, session?.session ?? id, {
-      after: snapshot?.source.epoch ?? 0,
+      after: (await snapshot?.source)?.epoch ?? 0,
       renew: snapshot?.renew ?? true,
       signal,
     }),
@@ -119,10 +120,13 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   });
 }
 
-function openSnapshot(host: LaunchHost, { digest }: Template, source: SnapshotSource): OpeningSnapshot {
-  const { snapshot, tenant, session, epoch } = source;
-  const expected = { snapshot, tenant, session, epoch, templateDigest: digest, vmm: host.qemuVersion };
-  return host.snapshots.open({ type: 'open', source: source.fd, key: source.key, expected });
+function openSnapshot(host: LaunchHost, { digest }: Template, source: ComingSnapshot): OpeningSnapshot {
+  const job = async (): Promise<OpenJob> => {
+    const { fd, key, snapshot, tenant, session, epoch } = await source;
+    const expected = { snapshot, tenant, session, epoch, templateDigest: digest, vmm: host.qemuVersion };
+    return { type: 'open', source: fd, key, expected };
+  };
+  return host.snapshots.open(job());
 }
 
 async function joinGroup(

@@ -15,7 +15,7 @@ import type {
 } from '../runtime.ts';
 import type { ClaimableMachine } from '../spare.ts';
 import { type Whose, makeUnique } from '../make-unique.ts';
-import { readProcessMemory } from '../process-memory.ts';
+import { readOwnBytes, readProcessMemory } from '../process-memory.ts';
 import { savedStatePath } from './qemu-command.ts';
 import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
 import type { MachineParts } from './snapshot-content.ts';
@@ -26,8 +26,8 @@ import { pageBytes } from './touched-pages.ts';
 import type { Vmm } from './vmm.ts';
 
 const mib = 1024 * 1024;
-/** With more than this touched, the guest is asked to give back what it does not need before it is written out. */
-const settleFromBytes = 64 * mib;
+/** With more than this of its own, some 30 MiB of it QEMU's, the guest is asked to give back what it does not need before it is written out. */
+const settleFromBytes = 96 * mib;
 
 export interface QemuMachineParts {
   readonly id: MachineId;
@@ -110,10 +110,6 @@ export class QemuMachine implements ClaimableMachine {
     this.#timings = { spawnedMs: 0, restoredMs: 0, confirmedMs: performance.now() - started };
   }
 
-  touchedBytes(): Promise<number> {
-    return this.#parts.snapshots.countTouchedBytes(this.#content());
-  }
-
   /** The guest's memory is a private mapping of the template's: what it has written is anonymous. */
   async residentBytes(): Promise<number> {
     return this.hostPids.reduce((sum, pid) => sum + readProcessMemory(pid).anonymousBytes, 0);
@@ -121,7 +117,7 @@ export class QemuMachine implements ClaimableMachine {
 
   async capture(target: SnapshotTarget): Promise<SnapshotFacts> {
     const { guest, vmm, files, snapshots, template } = this.#parts;
-    if ((await this.touchedBytes()) > settleFromBytes) await guest.settle();
+    if (readOwnBytes(this.hostPids[0] ?? 0) > settleFromBytes) await guest.settle();
     const started = performance.now();
     try {
       await guest.freeze();
@@ -132,7 +128,6 @@ export class QemuMachine implements ClaimableMachine {
       const { bytes, pages, scratchBytes } = await snapshots.capture({
         type: 'capture',
         machine: this.#content(),
-        templateMemory: files.memory.fd,
         target: target.fd,
         key: target.key,
         header: this.#header(target),

@@ -12,13 +12,13 @@ import { type CgroupRoot, openCgroups, sweepGroups } from '../cgroups.ts';
 import { launchInTime } from '../launch-in-time.ts';
 import { type FoundMachine, findMachines, killProcess } from '../machine-name.ts';
 import type {
+  ComingSnapshot,
   LaunchSpec,
   MachineRecord,
   PrepareOptions,
   RestoreOptions,
   Runtime,
   RuntimeCapabilities,
-  SnapshotSource,
   SpareMachine,
   SpareSpec,
 } from '../runtime.ts';
@@ -193,7 +193,7 @@ export class QemuRuntime implements Runtime {
     return this.#launch(spec, options, {});
   }
 
-  restore(spec: LaunchSpec, source: SnapshotSource, options: RestoreOptions): Promise<QemuMachine> {
+  restore(spec: LaunchSpec, source: ComingSnapshot, options: RestoreOptions): Promise<QemuMachine> {
     return this.#launch(spec, options, { snapshot: { source, renew: options.renew } });
   }
 

@@ -1,18 +1,18 @@
 // What a snapshot of a machine holds, as the records of a sealed file, and how it gets there and back: touched pages, device
 // state, scratch disk. Runs in a worker thread and does not return to its event loop: see snapshot-thread.ts.
 
-import { readFileSync, readSync, writeSync, openSync, closeSync, fstatSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import {
   type ExpectedHeader,
   SealedReader,
   type SealedRecord,
   SealedWriter,
   type SnapshotHeader,
+  recordMaxBytes,
 } from '../../snapshots/sealed-file.ts';
-import { dataExtents } from '../../lib/host-calls.ts';
+import { type MemoryRange, copyFromProcess, copyToProcess, dataExtents } from '../../lib/host-calls.ts';
 import { type PageRun, findMemory, findTouchedPages, pageBytes } from './touched-pages.ts';
 
-const recordMaxBytes = 1024 * 1024;
 const deviceStateMaxBytes = 1024 * 1024;
 const runBytes = 8;
 /** The name of the sealed memory that machines map. */
@@ -33,8 +33,6 @@ export interface MachineParts {
 export interface CaptureJob {
   readonly type: 'capture';
   readonly machine: MachineParts;
-  /** What the machine's memory was when it was launched. */
-  readonly templateMemory: number;
   readonly target: number;
   readonly key: Uint8Array;
   readonly header: SnapshotHeader;
@@ -60,11 +58,6 @@ export interface DiscardJob {
   readonly opened: number;
 }
 
-export interface CountJob {
-  readonly type: 'count';
-  readonly machine: Pick<MachineParts, 'pid' | 'memoryBytes'>;
-}
-
 /** What was written. */
 export interface CaptureResult {
   readonly bytes: number;
@@ -72,41 +65,33 @@ export interface CaptureResult {
   readonly scratchBytes: number;
 }
 
-/** Bytes of memory that the machine has touched. */
-export function countTouched(job: CountJob): number {
-  return withMemory(job.machine, (runs) => runs.reduce((sum, { count }) => sum + count * pageBytes, 0));
+export function capture(job: CaptureJob): CaptureResult {
+  const { machine } = job;
+  using writer = new SealedWriter(job.target, job.key, job.header);
+  const state = readFileAt(machine.deviceState, deviceStateMaxBytes);
+  writer.write(kinds.deviceState, state);
+  const scratchBytes = captureScratch(machine, writer);
+  const pages = capturePages(machine, writer);
+  return { ...writer.finish(), pages, scratchBytes };
 }
 
-function withMemory<T>(
-  { pid, memoryBytes }: Pick<MachineParts, 'pid' | 'memoryBytes'>,
-  use: (runs: readonly PageRun[], address: number) => T,
-): T {
+/** Answers with how many there were. */
+function capturePages({ pid, memoryBytes }: MachineParts, writer: SealedWriter): number {
   const address = findMemory(readFileSync(`/proc/${pid}/maps`, 'utf8'), templateMemoryName, memoryBytes);
   const pagemap = openSync(`/proc/${pid}/pagemap`, 'r');
   try {
-    return use(findTouchedPages(pagemap, address, memoryBytes), address);
+    const runs = findTouchedPages(pagemap, address, memoryBytes);
+    const pageWriter = new PageWriter(writer, pid, address);
+    for (const run of runs) pageWriter.add(run);
+    pageWriter.end();
+    return countPages(runs);
   } finally {
     closeSync(pagemap);
   }
 }
 
-export function capture(job: CaptureJob): CaptureResult {
-  const { machine } = job;
-  const writer = new SealedWriter(job.target, job.key, job.header);
-  const state = readFileAt(machine.deviceState, deviceStateMaxBytes);
-  writer.write(kinds.deviceState, state);
-  const scratchBytes = captureScratch(machine, writer);
-  const pages = withMemory(machine, (runs, address) => {
-    const memory = openSync(`/proc/${machine.pid}/mem`, 'r');
-    try {
-      const pageWriter = new PageWriter(writer, { memory, address, template: job.templateMemory });
-      for (const run of runs) pageWriter.add(run);
-      return pageWriter.end();
-    } finally {
-      closeSync(memory);
-    }
-  });
-  return { ...writer.finish(), pages, scratchBytes };
+function countPages(runs: readonly PageRun[]): number {
+  return runs.reduce((sum, { count }) => sum + count, 0);
 }
 
 function readFileAt(fd: number, maxBytes: number): Buffer {
@@ -146,75 +131,89 @@ function isZero(bytes: Buffer): boolean {
   return zeros.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
 }
 
-interface PageSources {
-  readonly memory: number;
-  readonly address: number;
-  readonly template: number;
-}
-
-/** Packs pages into records; leaves out those that are as in the template, and the bytes of those that are zero. */
+/** Puts a machine's pages into records; of those that hold only zeros no more than where they are. */
 class PageWriter {
   readonly #writer: SealedWriter;
-  readonly #from: PageSources;
-  readonly #data = Buffer.alloc(recordMaxBytes / 2);
-  readonly #template = Buffer.alloc(recordMaxBytes / 2);
-  readonly #packed = Buffer.alloc(recordMaxBytes / 2);
-  #packedPages = 0;
-  #runs: { first: number; count: number }[] = [];
-  #zeroRuns: { first: number; count: number }[] = [];
-  #written = 0;
+  readonly #pid: number;
+  readonly #address: number;
+  /** What the next record will hold. */
+  #runs: PageRun[] = [];
+  #pages = 0;
+  #zeroRuns: PageRun[] = [];
 
-  constructor(writer: SealedWriter, from: PageSources) {
+  constructor(writer: SealedWriter, pid: number, address: number) {
     this.#writer = writer;
-    this.#from = from;
+    this.#pid = pid;
+    this.#address = address;
   }
 
   add({ first, count }: PageRun): void {
-    const piece = this.#data.length / pageBytes;
-    for (let done = 0; done < count; done += piece) this.#addPiece(first + done, Math.min(piece, count - done));
-  }
-
-  #addPiece(first: number, count: number): void {
-    const { memory, address, template } = this.#from;
-    const now = this.#data.subarray(0, count * pageBytes);
-    const before = this.#template.subarray(0, count * pageBytes);
-    readExactly(memory, now, address + first * pageBytes);
-    readExactly(template, before, first * pageBytes);
-    for (let i = 0; i < count; i++) {
-      const from = i * pageBytes;
-      const to = from + pageBytes;
-      if (now.compare(before, from, to, from, to) === 0) continue;
-      this.#written++;
-      const page = now.subarray(from, to);
-      if (isZero(page)) extend(this.#zeroRuns, first + i);
-      else this.#pack(first + i, page);
+    for (let done = 0; done < count;) {
+      const piece = Math.min(count - done, this.#room());
+      if (piece > 0) {
+        this.#runs.push({ first: first + done, count: piece });
+        this.#pages += piece;
+        done += piece;
+      } else this.#flush();
     }
   }
 
-  #pack(number: number, page: Buffer): void {
-    if ((this.#packedPages + 1) * pageBytes > this.#packed.length) this.#flush();
-    page.copy(this.#packed, this.#packedPages * pageBytes);
-    this.#packedPages++;
-    extend(this.#runs, number);
-  }
-
-  #flush(): void {
-    if (this.#packedPages === 0) return;
-    const data = this.#packed.subarray(0, this.#packedPages * pageBytes);
-    this.#writer.write(kinds.pages, encodeRuns(this.#runs), data);
-    this.#packedPages = 0;
-    this.#runs = [];
-  }
-
-  /** How many pages differ from the template's. */
-  end(): number {
+  end(): void {
     this.#flush();
     const most = Math.floor((recordMaxBytes - 4) / runBytes);
     for (let at = 0; at < this.#zeroRuns.length; at += most) {
       this.#writer.write(kinds.zeros, encodeRuns(this.#zeroRuns.slice(at, at + most)));
     }
-    return this.#written;
   }
+
+  /** Pages that the record still takes, if they are one more run. */
+  #room(): number {
+    const head = 4 + runBytes * (this.#runs.length + 1);
+    return Math.floor((recordMaxBytes - head) / pageBytes) - this.#pages;
+  }
+
+  /** Reads the pages to where they are sealed. */
+  #flush(): void {
+    if (this.#pages === 0) return;
+    const head = encodeRuns(this.#runs);
+    const record = this.#writer.space.subarray(0, head.length + this.#pages * pageBytes);
+    const data = record.subarray(head.length);
+    const ranges = this.#runs.map(({ first, count }) => ({
+      address: this.#address + first * pageBytes,
+      length: count * pageBytes,
+    }));
+    copyFromProcess(this.#pid, ranges, data);
+    const held = this.#withoutZeros(data);
+    if (held === undefined) {
+      record.set(head);
+      this.#writer.seal(kinds.pages, record.length);
+    } else if (held.runs.length > 0) this.#writer.write(kinds.pages, encodeRuns(held.runs), ...held.pages);
+    this.#runs = [];
+    this.#pages = 0;
+  }
+
+  /** Undefined when every page holds something. */
+  #withoutZeros(data: Buffer): { readonly runs: readonly PageRun[]; readonly pages: readonly Buffer[] } | undefined {
+    const runs: { first: number; count: number }[] = [];
+    const pages: Buffer[] = [];
+    let at = 0;
+    for (const { first, count } of this.#runs) {
+      for (let page = first; page < first + count; page++, at += pageBytes) {
+        if (isZeroPage(data, at)) extend(this.#zeroRuns, page);
+        else {
+          extend(runs, page);
+          pages.push(data.subarray(at, at + pageBytes));
+        }
+      }
+    }
+    if (pages.length === this.#pages) return undefined;
+    return { runs, pages: pages.map((page) => Buffer.from(page)) };
+  }
+}
+
+/** Most pages tell by a first or a last byte. */
+function isZeroPage(data: Buffer, at: number): boolean {
+  return data[at] === 0 && data[at + pageBytes - 1] === 0 && isZero(data.subarray(at, at + pageBytes));
 }
 
 function extend(runs: { first: number; count: number }[], page: number): void {
@@ -233,14 +232,6 @@ function encodeRuns(runs: readonly PageRun[]): Buffer {
   return bytes;
 }
 
-function readExactly(fd: number, into: Buffer, position: number): void {
-  for (let at = 0; at < into.length;) {
-    const got = readSync(fd, into, at, into.length - at, position + at);
-    if (got === 0) throw new Error('memory ended early');
-    at += got;
-  }
-}
-
 function writeExactly(fd: number, bytes: Buffer, position: number): void {
   for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, position + at);
 }
@@ -249,14 +240,15 @@ function writeExactly(fd: number, bytes: Buffer, position: number): void {
 const aheadMaxBytes = 64 * 1024 * 1024;
 
 /** A snapshot that is being read: what can be done with it while QEMU starts has been done. */
-export class OpenedSnapshot {
+export class OpenedSnapshot implements Disposable {
   readonly #reader: SealedReader;
   readonly #rest: Iterator<SealedRecord, void, void>;
   readonly #ahead: SealedRecord[] = [];
 
   /** Errors: `snapshot_invalid`, `snapshot_incompatible`. */
   constructor({ source, key, expected }: OpenJob) {
-    this.#reader = SealedReader.open(source, key, expected);
+    using opening = new DisposableStack();
+    this.#reader = opening.use(SealedReader.open(source, key, expected));
     this.#rest = this.#reader.records();
     for (let bytes = 0; bytes < aheadMaxBytes;) {
       const { done, value } = this.#rest.next();
@@ -264,23 +256,24 @@ export class OpenedSnapshot {
       this.#ahead.push(value);
       bytes += value.bytes.length;
     }
+    opening.move();
   }
 
   /** Once. The machine may run only when this has returned: what was read before the end of the file is not yet known to be whole. */
   restore(machine: MachineParts): SnapshotHeader {
+    using _ended = this.#reader;
     const maps = readFileSync(`/proc/${machine.pid}/maps`, 'utf8');
     const address = findMemory(maps, templateMemoryName, machine.memoryBytes);
-    const memory = openSync(`/proc/${machine.pid}/mem`, 'r+');
-    try {
-      for (const { kind, bytes } of this.#records()) {
-        if (kind === kinds.deviceState) writeExactly(machine.deviceState, bytes, 0);
-        else if (kind === kinds.scratch) restoreScratch(machine, bytes);
-        else restorePages({ memory, address, pages: machine.memoryBytes / pageBytes }, bytes, kind === kinds.zeros);
-      }
-    } finally {
-      closeSync(memory);
+    for (const { kind, bytes } of this.#records()) {
+      if (kind === kinds.deviceState) writeExactly(machine.deviceState, bytes, 0);
+      else if (kind === kinds.scratch) restoreScratch(machine, bytes);
+      else restorePages(machine, address, bytes, kind === kinds.zeros);
     }
     return this.#reader.header;
+  }
+
+  [Symbol.dispose](): void {
+    this.#reader[Symbol.dispose]();
   }
 
   *#records(): Generator<SealedRecord, void, void> {
@@ -296,26 +289,22 @@ function restoreScratch({ scratch, scratchBytes }: MachineParts, record: Buffer)
   writeExactly(scratch, data, offset);
 }
 
-function restorePages(
-  to: { readonly memory: number; readonly address: number; readonly pages: number },
-  record: Buffer,
-  zero: boolean,
-): void {
+function restorePages({ pid, memoryBytes }: MachineParts, address: number, record: Buffer, zero: boolean): void {
   const count = record.readUInt32BE();
-  let at = 4 + count * runBytes;
+  const ranges: MemoryRange[] = [];
   for (let i = 0; i < count; i++) {
-    const first = record.readUInt32BE(4 + i * runBytes);
-    const pages = record.readUInt32BE(8 + i * runBytes);
-    if (first + pages > to.pages) throw new RangeError('the snapshot holds more memory than the machine has');
-    const length = pages * pageBytes;
-    if (zero) {
-      for (let done = 0; done < length; done += zeros.length) {
-        const piece = zeros.subarray(0, Math.min(zeros.length, length - done));
-        writeExactly(to.memory, piece, to.address + first * pageBytes + done);
-      }
-      continue;
-    }
-    writeExactly(to.memory, record.subarray(at, at + length), to.address + first * pageBytes);
-    at += length;
+    const offset = record.readUInt32BE(4 + i * runBytes) * pageBytes;
+    const length = record.readUInt32BE(8 + i * runBytes) * pageBytes;
+    if (offset + length > memoryBytes) throw new RangeError('the snapshot holds more memory than the machine has');
+    ranges.push({ address: address + offset, length });
+  }
+  if (!zero) copyToProcess(pid, ranges, record.subarray(4 + count * runBytes));
+  else for (const range of ranges) clear(pid, range);
+}
+
+function clear(pid: number, { address, length }: MemoryRange): void {
+  for (let done = 0; done < length; done += zeros.length) {
+    const piece = zeros.subarray(0, Math.min(zeros.length, length - done));
+    copyToProcess(pid, [{ address: address + done, length: piece.length }], piece);
   }
 }

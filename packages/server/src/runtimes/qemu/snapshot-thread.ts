@@ -3,16 +3,14 @@
 import { answerJobs } from '../job-thread.ts';
 import {
   type CaptureJob,
-  type CountJob,
   type DiscardJob,
   type OpenJob,
   OpenedSnapshot,
   type RestoreJob,
   capture,
-  countTouched,
 } from './snapshot-content.ts';
 
-export type SnapshotJob = CaptureJob | OpenJob | RestoreJob | DiscardJob | CountJob;
+export type SnapshotJob = CaptureJob | OpenJob | RestoreJob | DiscardJob;
 
 /** What has been opened for machines that are not there yet, by number. */
 const opened = new Map<number, OpenedSnapshot>();
@@ -35,9 +33,8 @@ answerJobs((job: SnapshotJob): unknown => {
     case 'restore':
       return take(job.opened).restore(job.machine);
     case 'discard':
-      return opened.delete(job.opened);
-    case 'count':
-      return countTouched(job);
+      take(job.opened)[Symbol.dispose]();
+      return undefined;
     default:
       return job satisfies never;
   }

@@ -2,7 +2,7 @@
 
 import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
 import { JobThread } from '../job-thread.ts';
-import type { CaptureJob, CaptureResult, CountJob, MachineParts, OpenJob } from './snapshot-content.ts';
+import type { CaptureJob, CaptureResult, MachineParts, OpenJob } from './snapshot-content.ts';
 import type { SnapshotJob } from './snapshot-thread.ts';
 
 /** A snapshot that is being read. Disposed of, what was read of it is let go. */
@@ -19,9 +19,11 @@ export class SnapshotWorker implements AsyncDisposable {
     return (await this.#thread.run(job)) as CaptureResult;
   }
 
-  /** Begins to read a snapshot for a machine that is still to come. Errors, once it is restored: `snapshot_invalid`, `snapshot_incompatible`. */
-  open(job: OpenJob): OpeningSnapshot {
-    const opening = this.#thread.run(job).then(Number);
+  /** Reads a snapshot, as soon as it is there, for a machine that is still to come. Errors, once it is restored: `snapshot_invalid`, `snapshot_incompatible`, that of `job`. */
+  open(job: OpenJob | Promise<OpenJob>): OpeningSnapshot {
+    const opening = Promise.resolve(job)
+      .then((given) => this.#thread.run(given))
+      .then(Number);
     opening.catch(() => undefined); // whoever restores it sees the failure
     let restoring: Promise<unknown> | undefined;
     // Only when the thread is done with them may the snapshot's descriptor and the machine's be closed.
@@ -39,10 +41,6 @@ export class SnapshotWorker implements AsyncDisposable {
       },
       [Symbol.asyncDispose]: () => discard().catch(() => undefined),
     };
-  }
-
-  async countTouchedBytes(machine: CountJob['machine']): Promise<number> {
-    return Number(await this.#thread.run({ type: 'count', machine }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
