@@ -81,6 +81,9 @@ function settings(
   ];
 }
 
+/** A group may take so long to be empty after its processes were killed. */
+const emptyWaitMs = 5000;
+
 /** Makes the group `name`, which begins with its owner's mark; returns the files that a process writes `0` into to join it. */
 export async function makeGroup(root: CgroupRoot, name: string, limits: CgroupLimits): Promise<string[]> {
   const directories = root.directories.map((directory) => join(directory, name));
@@ -98,20 +101,21 @@ export async function makeGroup(root: CgroupRoot, name: string, limits: CgroupLi
 
 /** Removes the group `name`; a group that is not there counts as removed. Waits for its last thread, on a busy host for seconds: it may still be giving memory back. */
 export async function removeGroup(root: CgroupRoot, name: string): Promise<void> {
-  for (const directory of root.directories) {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        await rmdir(join(directory, name));
-      } catch (error) {
-        const code = errnoOf(error);
-        if (code === 'EBUSY' && attempt < 500) {
-          await new Promise((resolve) => setTimeout(resolve, 10));
-          continue;
-        }
-        if (code !== 'ENOENT') throw error;
-      }
-      break;
+  await Promise.all(root.directories.map((directory) => removeEmptied(join(directory, name))));
+}
+
+async function removeEmptied(directory: string): Promise<void> {
+  const deadline = performance.now() + emptyWaitMs;
+  for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, 20)) {
+    try {
+      await rmdir(directory);
+      return;
+    } catch (error) {
+      const code = errnoOf(error);
+      if (code === 'ENOENT') return;
+      if (code !== 'EBUSY' || performance.now() > deadline) throw error;
     }
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }
 

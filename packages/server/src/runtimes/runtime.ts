@@ -64,6 +64,9 @@ export interface MachineExit {
   readonly detail: string;
 }
 
+/** What need not be there yet: what can be done without it is done meanwhile. */
+export type Coming<T> = T | Promise<T>;
+
 /** Where a machine is written to: an open file, and the key that seals it. The caller keeps both. */
 export interface SnapshotTarget {
   readonly fd: number;
@@ -96,9 +99,6 @@ export interface SnapshotSource {
   readonly epoch: number;
 }
 
-/** One that may still be written: what does not need it goes on meanwhile. */
-export type ComingSnapshot = SnapshotSource | Promise<SnapshotSource>;
-
 export interface RestoreOptions {
   /** The same session again, with its generators as they were, or a copy that must differ from all others. */
   readonly renew: boolean;
@@ -124,9 +124,9 @@ export interface Machine extends AsyncDisposable {
   residentBytes(): Promise<number>;
   /**
    * Stops the machine and writes it out. It stands still until `resume` or `destroy`; when it cannot be written, it goes on by itself.
-   * Errors: `state_conflict` while an operation is under way, `disk_full`, `unsupported`, and those of the guest.
+   * Errors: `state_conflict` while an operation is under way, `disk_full`, `unsupported`, those of the guest, and that of `target`.
    */
-  capture(target: SnapshotTarget): Promise<SnapshotFacts>;
+  capture(target: Coming<SnapshotTarget>): Promise<SnapshotFacts>;
   /** Lets a captured machine go on, in a new epoch, with the clock set. */
   resume(): Promise<void>;
   /** Ends the machine for a reason; idempotent; returns when it is gone. */
@@ -175,7 +175,7 @@ export interface Runtime extends AsyncDisposable {
    * A machine from a snapshot, for the session that was captured or for another. Errors: as `launch`; `snapshot_invalid` for one that is damaged or
    * somebody else's, `snapshot_incompatible` when its template or VMM is not here any more, `unsupported`; that of `source`.
    */
-  restore(spec: LaunchSpec, source: ComingSnapshot, options: RestoreOptions): Promise<Machine>;
+  restore(spec: LaunchSpec, source: Coming<SnapshotSource>, options: RestoreOptions): Promise<Machine>;
   /** Milliseconds that a machine takes without whatever `launch` saves; for the benchmarks, where a runtime can tell. */
   measureColdBoot?(size: SizeName): Promise<number>;
   /** Every machine that this host has, whoever made it. */

@@ -6,13 +6,13 @@ import { closeSync } from 'node:fs';
 import { makeId } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
 import { createMemory } from '../lib/host-calls.ts';
-import type { ComingSnapshot, SnapshotSource } from '../runtimes/runtime.ts';
+import type { Coming, SnapshotSource } from '../runtimes/runtime.ts';
 import type { SnapshotKeeper } from './session-journal.ts';
 import type { Session } from './session.ts';
 
 /** Disposed of, the parent has gone on, and what it was copied to is gone. */
 export interface ForkSource extends AsyncDisposable {
-  readonly source: ComingSnapshot;
+  readonly source: Coming<SnapshotSource>;
 }
 
 /** Errors: those of `SnapshotKeeper.open`; `state_conflict`, `session_ended` when the parent cannot be copied now. What goes wrong with the copy `source` tells. */

@@ -6,12 +6,12 @@ import type { CallOptions } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Gate } from '../lib/gate.ts';
 import { type Minima, checkTier } from '../placement/place.ts';
-import type { ComingSnapshot, LaunchSpec, Machine, Runtime } from '../runtimes/runtime.ts';
+import type { Coming, LaunchSpec, Machine, Runtime, SnapshotSource } from '../runtimes/runtime.ts';
 import type { WarmPool } from './warm-pool.ts';
 
 /** What a machine is made from when it is not a template. */
 export interface Origin {
-  readonly source: ComingSnapshot;
+  readonly source: Coming<SnapshotSource>;
   /** It is a copy: it must differ from all others. */
   readonly renew: boolean;
 }

@@ -11,7 +11,7 @@ import {
   type TurnId,
   type TurnOutcome,
 } from '@bulkhead/protocol';
-import type { SnapshotFacts, SnapshotSource, SnapshotTarget } from '../runtimes/runtime.ts';
+import type { Coming, SnapshotFacts, SnapshotSource, SnapshotTarget } from '../runtimes/runtime.ts';
 import type { SnapshotKind } from '../snapshots/sealed-file.ts';
 import type { SessionRecord } from './session-record.ts';
 import type { CheckedTurnRequest } from './turn-request.ts';
@@ -77,7 +77,7 @@ export interface WhoseSnapshot {
 }
 
 /** Writes a session's machine out. */
-export type Capture = (target: SnapshotTarget) => Promise<SnapshotFacts>;
+export type Capture = (target: Coming<SnapshotTarget>) => Promise<SnapshotFacts>;
 
 export interface SnapshotKeeper {
   /**

@@ -4,7 +4,7 @@
 import { type SnapshotId, makeId, parseId } from '@bulkhead/protocol';
 import type { KeyRing } from '../snapshots/key-ring.ts';
 import { type SnapshotKind, snapshotKinds } from '../snapshots/sealed-file.ts';
-import type { SnapshotFiles } from '../snapshots/snapshot-files.ts';
+import type { NewSnapshotFile, SnapshotFiles } from '../snapshots/snapshot-files.ts';
 import { invalidSnapshot } from '../snapshots/snapshot-header.ts';
 import type { SnapshotRow, SnapshotStore } from '../store/snapshot-store.ts';
 import type { Capture, KeptSnapshot, OpenSnapshot, SnapshotKeeper, WhoseSnapshot } from './session-journal.ts';
@@ -28,16 +28,23 @@ export class StoredSnapshots implements SnapshotKeeper {
     const { kind, name, unixMs: createdAtUnixMs } = what;
     const id = makeId('snapshot');
     const row = { id, session, tenant, kind, name, createdAtUnixMs };
-    using key = await this.#keys.ensure(tenant, session);
-    await this.#store.begin(row);
+    await using opened = new AsyncDisposableStack();
+    const open = async (): Promise<NewSnapshotFile & { readonly key: Uint8Array }> => {
+      const { key } = opened.use(await this.#keys.ensure(tenant, session));
+      await this.#store.begin(row);
+      return { ...opened.use(await this.#files.create(session, id)), key };
+    };
+    const opening = open();
+    const target = opening.then(({ fd, key }) => ({ fd, key, snapshot: id, kind, createdAtUnixMs }));
+    target.catch(() => undefined); // `write` sees the failure, or one of its own before it
     try {
-      await using file = await this.#files.create(session, id);
-      const { bytes, epoch } = await write({ fd: file.fd, key: key.key, snapshot: id, kind, createdAtUnixMs });
-      await file.commit();
+      const { bytes, epoch } = await write(target);
+      await (await opening).commit();
       const replaced = await this.#store.complete({ ...row, written: { bytes, epoch } });
       for (const former of replaced) await this.#files.remove(session, snapshotId(former));
       return { id, kind, name, createdAtUnixMs, bytes, epoch };
     } catch (error) {
+      await opening.catch(() => undefined);
       await this.remove({ tenant, session }, id).catch(() => undefined);
       throw error;
     }

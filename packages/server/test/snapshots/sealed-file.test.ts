@@ -79,14 +79,14 @@ test('files of many megabytes, from records of all lengths, put together in plac
   const { bytes } = writer.finish();
   assert.equal(fstatSync(target).size, bytes);
   using reader = SealedReader.open(target, key, header);
-  const read = [...reader.records()];
+  const opened = [...reader.records()];
   assert.deepEqual(
-    read.map((record) => createHash('sha256').update(record.bytes).digest('hex')),
+    opened.map((record) => createHash('sha256').update(record.bytes).digest('hex')),
     digests,
     `seed ${seed}: what was read stays as it was read`,
   );
   assert.deepEqual(
-    read.map(({ kind }) => kind),
+    opened.map(({ kind }) => kind),
     digests.map((_, index) => index),
   );
 });

@@ -11,7 +11,7 @@ import {
 } from '@bulkhead/protocol';
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import type {
-  ComingSnapshot,
+  Coming,
   LaunchSpec,
   LaunchTimings,
   Machine,
@@ -21,6 +21,7 @@ import type {
   RestoreOptions,
   RuntimeCapabilities,
   SnapshotFacts,
+  SnapshotSource,
   SnapshotTarget,
   SpareMachine,
   SpareSpec,
@@ -80,7 +81,7 @@ export class FakeRuntime implements Runtime {
     if (this.#prepareFails) throw new BulkheadError('template_failed', 'The fake template was told to fail.');
   }
 
-  async restore(spec: LaunchSpec, source: ComingSnapshot, options: RestoreOptions): Promise<Machine> {
+  async restore(spec: LaunchSpec, source: Coming<SnapshotSource>, options: RestoreOptions): Promise<Machine> {
     const { snapshot, epoch } = await source;
     const captured = this.#captured.get(snapshot);
     if (captured === undefined || captured.epoch !== epoch) {
@@ -189,7 +190,8 @@ export class FakeMachine implements Machine {
     return 0;
   }
 
-  async capture({ snapshot }: SnapshotTarget): Promise<SnapshotFacts> {
+  async capture(target: Coming<SnapshotTarget>): Promise<SnapshotFacts> {
+    const { snapshot } = await target;
     await this.guest.freeze();
     this.#options.onCapture(snapshot);
     const nothing = { bytes: 0, memoryBytes: 0, scratchBytes: 0, pausedMs: 0 };

@@ -11,6 +11,7 @@ import { describeCaptureFailure } from '../launch-in-time.ts';
 import { type Whose, makeUnique } from '../make-unique.ts';
 import { readProcessMemory } from '../process-memory.ts';
 import type {
+  Coming,
   LaunchSpec,
   LaunchTimings,
   MachineExit,
@@ -119,7 +120,8 @@ export class GvisorMachine implements ClaimableMachine {
     return this.hostPids.reduce((sum, pid) => sum + readProcessMemory(pid).proportionalBytes, 0);
   }
 
-  async capture(target: SnapshotTarget): Promise<SnapshotFacts> {
+  async capture(coming: Coming<SnapshotTarget>): Promise<SnapshotFacts> {
+    const target = await coming;
     const { host, channel, template, place } = this.#parts;
     const started = performance.now();
     await using undo = new AsyncDisposableStack();

@@ -10,13 +10,14 @@ import { JobThread } from '../job-thread.ts';
 import { launchInTime } from '../launch-in-time.ts';
 import { type FoundMachine, findMachines, killProcess } from '../machine-name.ts';
 import type {
-  ComingSnapshot,
+  Coming,
   LaunchSpec,
   MachineRecord,
   PrepareOptions,
   RestoreOptions,
   Runtime,
   RuntimeCapabilities,
+  SnapshotSource,
   SpareMachine,
   SpareSpec,
 } from '../runtime.ts';
@@ -126,7 +127,7 @@ export class GvisorRuntime implements Runtime {
     return this.#launch(spec, options, {});
   }
 
-  async restore(spec: LaunchSpec, source: ComingSnapshot, options: RestoreOptions): Promise<GvisorMachine> {
+  async restore(spec: LaunchSpec, source: Coming<SnapshotSource>, options: RestoreOptions): Promise<GvisorMachine> {
     return await this.#launch(spec, options, { snapshot: { source: await source, renew: options.renew } });
   }
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type MachineId, makeId } from '@bulkhead/protocol';
 import { openGuest } from '../../guest/channel.ts';
 import { aborted } from '../launch-in-time.ts';
-import type { ComingSnapshot, LaunchSpec, RestoreOptions, SpareSpec } from '../runtime.ts';
+import type { Coming, LaunchSpec, RestoreOptions, SnapshotSource, SpareSpec } from '../runtime.ts';
 import { type CgroupRoot, makeGroup, removeGroup } from '../cgroups.ts';
 import { createMemory } from '../../lib/host-calls.ts';
 import { ownerMark } from '../../lib/owner.ts';
@@ -42,7 +42,7 @@ export interface LaunchOrder {
   /** Becomes the machine's, when there is one. */
   readonly memory: MemoryLease;
   /** What the machine starts with; a template's memory alone when there is none. */
-  readonly snapshot?: { readonly source: ComingSnapshot; readonly renew: RestoreOptions['renew'] };
+  readonly snapshot?: { readonly source: Coming<SnapshotSource>; readonly renew: RestoreOptions['renew'] };
   /** When it was asked for, on the clock of `performance`. */
   readonly started: number;
   readonly signal: AbortSignal;
@@ -120,7 +120,7 @@ export async function launchMachine(host: LaunchHost, order: LaunchOrder): Promi
   });
 }
 
-function openSnapshot(host: LaunchHost, { digest }: Template, source: ComingSnapshot): OpeningSnapshot {
+function openSnapshot(host: LaunchHost, { digest }: Template, source: Coming<SnapshotSource>): OpeningSnapshot {
   const job = async (): Promise<OpenJob> => {
     const { fd, key, snapshot, tenant, session, epoch } = await source;
     const expected = { snapshot, tenant, session, epoch, templateDigest: digest, vmm: host.qemuVersion };

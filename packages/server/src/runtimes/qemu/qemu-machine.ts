@@ -6,6 +6,7 @@ import type { Guest } from '../../guest/guest.ts';
 import { rewind } from '../../lib/host-calls.ts';
 import { describeCaptureFailure } from '../launch-in-time.ts';
 import type {
+  Coming,
   LaunchSpec,
   LaunchTimings,
   MachineExit,
@@ -115,7 +116,7 @@ export class QemuMachine implements ClaimableMachine {
     return this.hostPids.reduce((sum, pid) => sum + readProcessMemory(pid).anonymousBytes, 0);
   }
 
-  async capture(target: SnapshotTarget): Promise<SnapshotFacts> {
+  async capture(coming: Coming<SnapshotTarget>): Promise<SnapshotFacts> {
     const { guest, vmm, files, snapshots, template } = this.#parts;
     if (readOwnBytes(this.hostPids[0] ?? 0) > settleFromBytes) await guest.settle();
     const started = performance.now();
@@ -125,6 +126,7 @@ export class QemuMachine implements ClaimableMachine {
       ftruncateSync(files.state, 0);
       rewind(files.savedState);
       await vmm.qmp.execute('xen-save-devices-state', { filename: savedStatePath });
+      const target = await coming;
       const { bytes, pages, scratchBytes } = await snapshots.capture({
         type: 'capture',
         machine: this.#content(),

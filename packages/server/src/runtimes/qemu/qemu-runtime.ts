@@ -12,13 +12,14 @@ import { type CgroupRoot, openCgroups, sweepGroups } from '../cgroups.ts';
 import { launchInTime } from '../launch-in-time.ts';
 import { type FoundMachine, findMachines, killProcess } from '../machine-name.ts';
 import type {
-  ComingSnapshot,
+  Coming,
   LaunchSpec,
   MachineRecord,
   PrepareOptions,
   RestoreOptions,
   Runtime,
   RuntimeCapabilities,
+  SnapshotSource,
   SpareMachine,
   SpareSpec,
 } from '../runtime.ts';
@@ -193,7 +194,7 @@ export class QemuRuntime implements Runtime {
     return this.#launch(spec, options, {});
   }
 
-  restore(spec: LaunchSpec, source: ComingSnapshot, options: RestoreOptions): Promise<QemuMachine> {
+  restore(spec: LaunchSpec, source: Coming<SnapshotSource>, options: RestoreOptions): Promise<QemuMachine> {
     return this.#launch(spec, options, { snapshot: { source, renew: options.renew } });
   }
 
