@@ -151,14 +151,12 @@ test('QEMU is given no state to run from before the template is sealed', async (
     commands.push('(content)');
     await filled.promise;
   });
-  const early = ['qmp_capabilities', 'migrate-set-capabilities'];
-  while (commands.length < early.length) await delay(1);
   for (let turn = 0; turn < 20; turn++) await settled();
-  assert.deepEqual(commands, early);
+  assert.deepEqual(commands, []);
   sealing.resolve(undefined);
   filled.resolve(undefined);
   await running;
-  assert.deepEqual(commands, [...early, '(content)', 'migrate-incoming', 'cont']);
+  assert.deepEqual(commands, ['(content)', 'migrate-incoming', 'cont']);
 });
 
 test('a template that could not be sealed starts nothing', async () => {

@@ -14,9 +14,6 @@ export interface JailOptions {
   /** Files to write `0` into before anything else runs, so that every process of the machine is in its groups. */
   readonly cgroupFiles: readonly string[];
   readonly fileSizeMaxBytes: number;
-  /** Host directories that appear inside, read-only or writable; only while a template is made. */
-  readonly readOnlyPaths?: readonly string[];
-  readonly writablePaths?: readonly string[];
   /** Given when the machine is accelerated; with the group of /dev/kvm, unless anybody may use it. */
   readonly kvm?: { readonly groupId?: number };
 }
@@ -54,8 +51,6 @@ export function jailCommand(options: JailOptions, qemuArguments: readonly string
   command.push('--setenv', 'GLIBC_TUNABLES', 'glibc.malloc.hugetlb=1');
   command.push(...systemMounts(options.qemuPath), '--proc', '/proc');
   if (options.kvm !== undefined) command.push('--dev-bind', '/dev/kvm', '/dev/kvm');
-  for (const path of options.readOnlyPaths ?? []) command.push('--ro-bind', path, path);
-  for (const path of options.writablePaths ?? []) command.push('--bind', path, path);
   command.push('--remount-ro', '/', '--chdir', '/', '--', options.qemuPath, ...qemuArguments);
   return command;
 }

@@ -1,7 +1,7 @@
 // The machine, as QEMU's command line. A template and the machines restored from it must have the same devices in the same
 // order; only what is behind the devices differs.
 
-import type { Accelerator, Size } from '@bulkhead/protocol';
+import type { Accelerator, Size, Tier } from '@bulkhead/protocol';
 
 /** Descriptors that every VMM inherits, by number. Nothing of a machine has a name on the host. */
 export const descriptors = {
@@ -22,6 +22,11 @@ export const translationCacheMib = 128;
 export interface MachineHardware {
   readonly accelerator: Accelerator;
   readonly size: Size;
+}
+
+/** What isolates a machine with this accelerator. */
+export function tierOf(accelerator: Accelerator): Tier {
+  return accelerator === 'kvm' ? 'vm-kvm' : 'vm-emulated';
 }
 
 /** What the first boot needs and a restored machine does not. */
@@ -70,6 +75,13 @@ function disksArguments(): string[] {
   ];
 }
 
+/** Where QEMU writes its device state when it is asked to: a name for the descriptor that it inherited. */
+export const savedStatePath = '/dev/fdset/3';
+
+function savedStateArguments(): string[] {
+  return ['-add-fd', `fd=${descriptors.savedState},set=3`];
+}
+
 function memoryArguments(size: Size, share: boolean): string[] {
   const path = `/proc/self/fd/${descriptors.memory}`;
   const backend = `memory-backend-file,id=ram,size=${size.memoryMib}M,mem-path=${path},share=${share ? 'on' : 'off'},merge=off,dump=off`;
@@ -87,23 +99,18 @@ export function templateArguments(hardware: MachineHardware, name: string, boot:
     ...commonArguments(hardware, name, boot.consolePath !== undefined),
     ...memoryArguments(hardware.size, true),
     ...disksArguments(),
+    ...savedStateArguments(),
     ...bootArguments(boot),
   ];
 }
 
-/** Where QEMU writes its device state when it is asked to: a name for the descriptor that it inherited. */
-export const savedStatePath = '/dev/fdset/3';
-
-/**
- * A machine whose memory is a private copy-on-write mapping of a template's, waiting for its device state: the template's, or a
- * snapshot's, which has no section for the machine's configuration.
- */
-export function restoreArguments(hardware: MachineHardware, name: string, from: 'template' | 'snapshot'): string[] {
+/** A machine whose memory is a private copy-on-write mapping of a template's, waiting for its device state, which has no section for the machine's configuration. */
+export function restoreArguments(hardware: MachineHardware, name: string): string[] {
   return [
-    ...(from === 'snapshot' ? ['-global', 'migration.send-configuration=off'] : []),
-    '-add-fd',
-    `fd=${descriptors.savedState},set=3`,
+    '-global',
+    'migration.send-configuration=off',
     '-S',
+    ...savedStateArguments(),
     ...commonArguments(hardware, name, false),
     ...memoryArguments(hardware.size, false),
     ...disksArguments(),

@@ -17,42 +17,28 @@ import type {
 import type { ClaimableMachine } from '../spare.ts';
 import { type Whose, makeUnique } from '../make-unique.ts';
 import { readOwnBytes, readProcessMemory } from '../process-memory.ts';
-import { savedStatePath } from './qemu-command.ts';
+import { savedStatePath, tierOf } from './qemu-command.ts';
 import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
 import type { MachineParts } from './snapshot-content.ts';
 import type { SnapshotWorker } from './snapshot-worker.ts';
-import type { MemoryLease } from './template-memory.ts';
-import type { Template } from './template.ts';
+import type { StartedVmm } from './started-vmm.ts';
 import { pageBytes } from './touched-pages.ts';
-import type { Vmm } from './vmm.ts';
 
 const mib = 1024 * 1024;
 /** With more than this of its own, some 30 MiB of it QEMU's, the guest is asked to give back what it does not need before it is written out. */
 const settleFromBytes = 96 * mib;
 
 export interface QemuMachineParts {
-  readonly id: MachineId;
+  readonly started: StartedVmm;
   /** Undefined for a machine that is nobody's yet. */
   readonly spec: LaunchSpec | undefined;
-  readonly tier: Tier;
   readonly bootId: string;
   /** Of the identity that it has been given. */
   readonly epoch: number;
   readonly timings: LaunchTimings;
-  readonly guest: Guest;
-  readonly vmm: Vmm;
   readonly hostPids: readonly number[];
-  readonly files: {
-    readonly memory: MemoryLease;
-    readonly scratch: number;
-    readonly state: number;
-    readonly savedState: number;
-  };
-  readonly template: Template;
   readonly qemuVersion: string;
   readonly snapshots: SnapshotWorker;
-  /** Takes back what the machine had on the host, after its processes are gone. */
-  readonly release: () => Promise<void>;
 }
 
 export class QemuMachine implements ClaimableMachine {
@@ -70,10 +56,11 @@ export class QemuMachine implements ClaimableMachine {
   #ending: Promise<void> | undefined;
 
   constructor(parts: QemuMachineParts) {
-    this.id = parts.id;
-    this.tier = parts.tier;
+    const { id, guest, template } = parts.started;
+    this.id = id;
+    this.tier = tierOf(template.hardware.accelerator);
     this.bootId = parts.bootId;
-    this.guest = parts.guest;
+    this.guest = guest;
     this.hostPids = parts.hostPids;
     this.#parts = parts;
     this.#spec = parts.spec;
@@ -117,9 +104,10 @@ export class QemuMachine implements ClaimableMachine {
   }
 
   async capture(coming: Coming<SnapshotTarget>): Promise<SnapshotFacts> {
-    const { guest, vmm, files, snapshots, template } = this.#parts;
+    const { started, snapshots } = this.#parts;
+    const { guest, vmm, files, template } = started;
     if (readOwnBytes(this.hostPids[0] ?? 0) > settleFromBytes) await guest.settle();
-    const started = performance.now();
+    const from = performance.now();
     try {
       await guest.freeze();
       await vmm.qmp.execute('stop');
@@ -135,7 +123,7 @@ export class QemuMachine implements ClaimableMachine {
         header: this.#header(target),
       });
       const facts = { bytes, memoryBytes: pages * pageBytes, scratchBytes, epoch: this.#epoch };
-      return { ...facts, templateDigest: template.digest, pausedMs: performance.now() - started };
+      return { ...facts, templateDigest: template.digest, pausedMs: performance.now() - from };
     } catch (error) {
       if (BulkheadError.is(error, 'state_conflict')) throw error;
       await this.resume();
@@ -144,7 +132,7 @@ export class QemuMachine implements ClaimableMachine {
   }
 
   async resume(): Promise<void> {
-    await this.#parts.vmm.qmp.execute('cont');
+    await this.#parts.started.vmm.qmp.execute('cont');
     await this.#identify(this.spec.session, { renew: false });
   }
 
@@ -161,10 +149,10 @@ export class QemuMachine implements ClaimableMachine {
   }
 
   #content(): MachineParts {
-    const { files, template, hostPids } = this.#parts;
+    const { files, template } = this.#parts.started;
     const { memoryMib, scratchMib } = template.hardware.size;
     return {
-      pid: hostPids[0] ?? 0,
+      pid: this.hostPids[0] ?? 0,
       memoryBytes: memoryMib * mib,
       scratch: files.scratch,
       scratchBytes: scratchMib * mib,
@@ -173,7 +161,8 @@ export class QemuMachine implements ClaimableMachine {
   }
 
   #header({ snapshot, kind, createdAtUnixMs }: SnapshotTarget): SnapshotHeader {
-    const { template, qemuVersion } = this.#parts;
+    const { started, qemuVersion } = this.#parts;
+    const { template } = started;
     const { spec } = this;
     return {
       version: 1,
@@ -192,7 +181,7 @@ export class QemuMachine implements ClaimableMachine {
 
   /** A machine whose process or channel ended, for whatever reason, is destroyed: half a machine is of no use to anybody. */
   async #watch(): Promise<void> {
-    const { guest, vmm } = this.#parts;
+    const { guest, vmm } = this.#parts.started;
     const crash = vmm.exited.then(async (words): Promise<MachineExit> => {
       // What runs in the machine learns of its end from the channel, which closes by itself when the process is gone.
       await Promise.race([guest.ended, delay(500)]);
@@ -214,12 +203,9 @@ export class QemuMachine implements ClaimableMachine {
   }
 
   async #end(exit: MachineExit): Promise<void> {
-    const { guest, vmm, release } = this.#parts;
     try {
-      await guest[Symbol.asyncDispose]();
+      await this.#parts.started[Symbol.asyncDispose]();
     } finally {
-      await vmm.kill();
-      await release();
       this.#settleExit(exit);
     }
   }

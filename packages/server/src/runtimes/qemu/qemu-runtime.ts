@@ -2,7 +2,7 @@
 
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BulkheadError, type SizeName, type TenantId, type Tier } from '@bulkhead/protocol';
+import { BulkheadError, type SizeName, type TenantId } from '@bulkhead/protocol';
 import { buildImage } from '../../images/image-build.ts';
 import { listImages } from '../../images/image-store.ts';
 import type { Image } from '../../images/image.ts';
@@ -29,8 +29,10 @@ import { type JailOptions, kvmAccess } from './jail.ts';
 
 import { type LaunchHost, type LaunchOrder, launchMachine } from './qemu-launch.ts';
 import type { QemuMachine } from './qemu-machine.ts';
+import { tierOf } from './qemu-command.ts';
 import type { Qemu } from './qemu-program.ts';
 import { SnapshotWorker } from './snapshot-worker.ts';
+import { startVmm } from './started-vmm.ts';
 import { TenantMemories, loadTemplateMemory } from './template-memory.ts';
 import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
 
@@ -212,19 +214,21 @@ export class QemuRuntime implements Runtime {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const { template, memories } = await this.#prepare(spec.size, options);
     checkRoom(await (this.#options.readRoom ?? readRoom)(this.#options.cacheDir), spec.size);
-    const memory = memories.acquire(this.#whoseMemory(spec.tenant));
+    const copy = this.#whoseMemory(spec.tenant);
     const started = performance.now();
-    try {
-      const machine = await launchInTime(options.signal, (signal) =>
-        launchMachine(this.#host, { spec, template, memory, ...content, started, signal }),
-      );
-      this.#machines.add(machine);
-      void machine.exited.then(() => this.#machines.delete(machine));
-      return machine;
-    } catch (error) {
-      memory[Symbol.dispose]();
-      throw error;
-    }
+    const machine = await launchInTime(options.signal, async (signal) => {
+      const order = { whose: { session: null, ...spec }, template, memory: memories.acquire(copy) };
+      const vmm = await startVmm(this.#host, order);
+      return await launchMachine(this.#host, vmm, {
+        spec: 'session' in spec ? spec : undefined,
+        ...content,
+        started,
+        signal,
+      });
+    });
+    this.#machines.add(machine);
+    void machine.exited.then(() => this.#machines.delete(machine));
+    return machine;
   }
 
   #whoseMemory(tenant: TenantId | null): string {
@@ -265,10 +269,6 @@ export class QemuRuntime implements Runtime {
     this.#prepared.clear();
     await this.#snapshots[Symbol.asyncDispose]();
   }
-}
-
-function tierOf(accelerator: string): Tier {
-  return accelerator === 'kvm' ? 'vm-kvm' : 'vm-emulated';
 }
 
 function findVmms(): FoundMachine[] {

@@ -2,9 +2,8 @@
 // what QEMU keeps beside it, `scratch` its second disk; all three belong to one instant, before the guest had an identity.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, existsSync, ftruncateSync, readSync, writeSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { type Server, createServer } from 'node:net';
+import { closeSync, existsSync, ftruncateSync, readSync } from 'node:fs';
+import { mkdir, mkdtemp, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Accelerator, BulkheadError, type SizeName, sizes } from '@bulkhead/protocol';
@@ -15,11 +14,17 @@ import { errnoOf } from '../../lib/errno.ts';
 import { type Extent, createMemory, dataExtents, measureTscKhz } from '../../lib/host-calls.ts';
 import { isOwnerAlive, ownerMark } from '../../lib/owner.ts';
 import type { JailOptions } from './jail.ts';
-import { type MachineHardware, firstExtraDescriptor, kernelCommandLine, templateArguments } from './qemu-command.ts';
+import {
+  type MachineHardware,
+  firstExtraDescriptor,
+  kernelCommandLine,
+  savedStatePath,
+  templateArguments,
+} from './qemu-command.ts';
 import { Vmm } from './vmm.ts';
 
 /** Raise it when what a template holds changes meaning. */
-const formatVersion = 1;
+const formatVersion = 2;
 const bootTimeoutMs = 240_000;
 const pageBytes = 4096;
 const mib = 1024 * 1024;
@@ -40,7 +45,8 @@ export interface Template {
   readonly digest: string;
   readonly hardware: MachineHardware;
   readonly memoryPath: string;
-  readonly deviceStatePath: string;
+  /** What QEMU keeps beside the memory. */
+  readonly deviceState: Buffer;
   readonly rootPath: string;
   /** The data of the scratch disk when the machine was frozen; everything else of it is a hole. */
   readonly scratch: readonly { readonly offset: number; readonly bytes: Buffer }[];
@@ -76,7 +82,7 @@ async function loadTemplate(options: TemplateOptions, digest: string, directory:
       digest,
       hardware: { accelerator: options.accelerator, size: sizes[options.size] },
       memoryPath: join(directory, 'memory'),
-      deviceStatePath: join(directory, 'device-state'),
+      deviceState: await readFile(join(directory, 'device-state')),
       rootPath: options.image.rootPath,
       scratch: await Promise.all(dataExtents(file.fd, size).map(read)),
     };
@@ -125,7 +131,6 @@ function describeFailure(error: unknown, options: TemplateOptions): BulkheadErro
 interface BootedMachine {
   readonly vmm: Vmm;
   readonly memory: number;
-  readonly state: DeviceStateReceiver;
 }
 
 async function bootMachine(
@@ -143,7 +148,7 @@ async function bootMachine(
   const scratch = await openFile(join(workspace, 'scratch'), 'w+');
   ftruncateSync(scratch, size.scratchMib * mib);
   const root = await openFile(image.rootPath, 'r');
-  const state = await receiveDeviceState(join(workspace, 'device-state'), cleanup);
+  const savedState = await openFile(join(workspace, 'device-state'), 'w');
 
   // The jail's user cannot walk to files in our cache: they go in by descriptor, as everything does.
   const extra = [await openFile(image.kernelPath, 'r'), await openFile(image.initramfsPath, 'r')];
@@ -154,9 +159,8 @@ async function bootMachine(
     commandLine: kernelCommandLine({ mode: 'session', ...(tscKhz === undefined ? {} : { tscKhz }) }),
   };
   const hardware: MachineHardware = { accelerator: options.accelerator, size };
-  const jail: JailOptions = { ...options.jail, writablePaths: [state.directory] };
   const machineArguments = templateArguments(hardware, `bulkhead-template:${ownerMark}`, boot);
-  const vmm = new Vmm(jail, machineArguments, { memory, root, scratch, extra });
+  const vmm = new Vmm(options.jail, machineArguments, { memory, root, scratch, savedState, extra });
   cleanup.defer(() => vmm.kill());
   const guest = cleanup.use(openGuest(vmm.channel));
 
@@ -173,13 +177,14 @@ async function bootMachine(
     if (!timeout.aborted) throw error;
     throw new Error(`the guest did not say that it is ready within ${bootTimeoutMs / 1000} s`, { cause: error });
   }
-  return { vmm, memory, state };
+  return { vmm, memory };
 }
 
 async function bootAndFreeze(options: TemplateOptions, workspace: string): Promise<void> {
   await using cleanup = new AsyncDisposableStack();
-  const { vmm, memory, state } = await bootMachine(options, workspace, cleanup);
-  await freeze(vmm, state);
+  const { vmm, memory } = await bootMachine(options, workspace, cleanup);
+  await vmm.qmp.execute('stop');
+  await vmm.qmp.execute('xen-save-devices-state', { filename: savedStatePath });
   await vmm.kill();
   await writeNonzeroPages(memory, sizes[options.size].memoryMib * mib, join(workspace, 'memory'));
   await writeFile(join(workspace, 'template.json'), `${JSON.stringify(describeTemplate(options), null, 2)}\n`);
@@ -197,53 +202,6 @@ export async function measureColdBoot(options: TemplateOptions): Promise<number>
   const started = performance.now();
   await bootMachine(options, workspace, cleanup);
   return performance.now() - started;
-}
-
-async function freeze(vmm: Vmm, state: DeviceStateReceiver): Promise<void> {
-  await vmm.qmp.execute('stop');
-  const capabilities = ['x-ignore-shared', 'events'].map((capability) => ({ capability, state: true }));
-  await vmm.qmp.execute('migrate-set-capabilities', { capabilities });
-  const completed = vmm.qmp.event('MIGRATION', (data) => data['status'] === 'completed');
-  const failed = vmm.qmp
-    .event('MIGRATION', (data) => data['status'] === 'failed')
-    .then(() => {
-      throw new Error('QEMU could not save its device state');
-    });
-  failed.catch(() => undefined);
-  await vmm.qmp.execute('migrate', { uri: `unix:${state.socketPath}` });
-  await Promise.race([completed, failed]);
-  await state.received;
-}
-
-interface DeviceStateReceiver {
-  readonly directory: string;
-  readonly socketPath: string;
-  readonly received: Promise<void>;
-}
-
-/** QEMU 7.2 hands its state only to a socket with a path: one in a directory of its own, in the jail for this one boot. */
-async function receiveDeviceState(path: string, cleanup: AsyncDisposableStack): Promise<DeviceStateReceiver> {
-  const directory = await mkdtemp(join(tmpdir(), `bulkhead-state.${ownerMark}.`));
-  cleanup.defer(() => rm(directory, { recursive: true, force: true }));
-  await chmod(directory, 0o711);
-  const socketPath = join(directory, 'state');
-  const file = cleanup.use(await open(path, 'w', 0o600));
-  let server: Server | undefined;
-  const received = new Promise<void>((resolve, reject) => {
-    server = createServer((socket) => {
-      socket.on('data', (chunk: Buffer) => writeSync(file.fd, chunk));
-      socket.on('end', resolve);
-      socket.on('error', reject);
-    });
-    server.on('error', reject);
-  });
-  received.catch(() => undefined);
-  cleanup.defer(() => {
-    server?.close();
-  });
-  await new Promise<void>((resolve) => server?.listen(socketPath, resolve));
-  await chmod(socketPath, 0o666);
-  return { directory, socketPath, received };
 }
 
 /** Copies memory to a sparse file, leaving pages that are all zero as holes. */
