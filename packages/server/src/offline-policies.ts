@@ -119,17 +119,13 @@ function runPolicyTests(
       throw wrongCase(each.name, `There is no operation ${each.call}.`);
     const facts = factsOf(given({ grant: [each.call], ...session, ...each.session }));
     const text = typeof each.arguments === 'string' ? each.arguments : JSON.stringify(each.arguments);
-    const resourceOf = (checked: Arguments): Resource => {
-      const resource = each.resource ?? resourceOfCall(tool, named.settings, operation, checked);
-      if (resource !== undefined) return resource;
-      throw new UnknownResource(`What ${each.call} works on is not known before it is called: say \`resource\`.`);
-    };
+    const resourceOf = (checked: Arguments): Resource =>
+      each.resource ?? resourceOfCall(tool, named.settings, operation, checked);
     const call = { tool, operation, description, argumentBytes: Buffer.from(text), resourceOf };
     try {
       const { outcome, reason, policies: determining } = decide(engine, set, facts, call).decision;
       return { outcome, reason, policies: determining };
     } catch (error) {
-      if (error instanceof UnknownResource) throw wrongCase(each.name, error.message);
       if (!BulkheadError.is(error) || errorEntry(error.code).status >= 500) throw error;
       return { outcome: 'invalid', reason: error.message, policies: [] };
     }
@@ -142,8 +138,6 @@ export const offlinePolicies: OfflinePolicies = {
   readTests: readPolicyTests,
   run: runPolicyTests,
 };
-
-class UnknownResource extends Error {}
 
 function factsOf({ grant, ...stated }: Given<z.output<typeof sessionFacts>>): SessionFacts {
   return {

@@ -16,8 +16,8 @@ import type { Clock } from '../lib/clock.ts';
 import type { Resolve } from '../lib/network-addresses.ts';
 import type { KeyEncryption } from '../snapshots/key-encryption.ts';
 import type { AuthorityRows, AuthorityStore, SecretRow } from '../store/authority-store.ts';
+import { LazyTool } from './lazy-tool.ts';
 import { openSecret, sealSecret } from './secret-box.ts';
-import type { ToolDescription } from '../authority/tool-description.ts';
 import type { Tool, ToolSurroundings } from './tool.ts';
 import { completeSettings, describeTool, openTool } from './tool-kinds.ts';
 
@@ -66,7 +66,7 @@ export class TenantAuthority implements AsyncDisposable {
     });
   }
 
-  /** Ready to be used, as it is now. Errors: `store_unavailable`, `not_found`. */
+  /** As it is now; its tools are opened when they are called. Errors: `store_unavailable`, `not_found`. */
   async of(tenant: TenantId): Promise<Omit<Opened, 'version'>> {
     const version = await this.#options.store.version(tenant);
     const known = this.#opened.get(tenant);
@@ -83,17 +83,16 @@ export class TenantAuthority implements AsyncDisposable {
 
   async #open(tenant: TenantId): Promise<Opened> {
     const rows = await this.#options.store.read(tenant);
-    // All at once: one that is slow to open holds up no other, and one that does not open any more takes none with it.
-    const tools = readTools(rows).map(async ({ name, settings }): Promise<readonly [string, Tool]> => {
-      const unusable = (error: unknown): Tool => unusableTool(describeTool(name, settings), error);
-      return [name, await this.#openTool(tenant, name, settings, rows).catch(unusable)];
+    const { clock } = this.#options;
+    const tools = readTools(rows).map(({ name, settings }): readonly [string, Tool] => {
+      const open = (): Promise<Tool> => this.#openTool(tenant, name, settings, rows);
+      return [name, new LazyTool({ name, settings, clock, open })];
     });
-    const schema = schemaOf(rows);
     return {
       version: rows.version,
       tenantName: rows.tenantName,
-      tools: new Map(await Promise.all(tools)),
-      policies: readPolicySet(rows.policies, schema),
+      tools: new Map(tools),
+      policies: readPolicySet(rows.policies, schemaOf(rows)),
       disabledSubjects: new Set(rows.disabledSubjects),
     };
   }
@@ -224,26 +223,6 @@ export class TenantAuthority implements AsyncDisposable {
     this.#opened.clear();
     for (const each of opened) await each.then(close, () => undefined);
   }
-}
-
-/** Calls of it are decided, and then fail: why is for operators, not for the code that calls. */
-function unusableTool(description: ToolDescription, cause: unknown): Tool {
-  return {
-    description,
-    resourceOf: (operation) => ({
-      type: description.operations[operation]?.resource ?? 'Server',
-      id: `${description.name}.${operation}`,
-      within: [],
-    }),
-    call: () =>
-      Promise.reject(
-        new BulkheadError('tool_failed', 'The tool cannot be opened.', {
-          hint: 'Its settings are for the operator to look at.',
-          cause,
-        }),
-      ),
-    [Symbol.asyncDispose]: () => Promise.resolve(),
-  };
 }
 
 async function close({ tools }: Opened): Promise<void> {

@@ -28,13 +28,8 @@ export function describeTool(name: string, settings: ToolSettings): ToolDescript
   }
 }
 
-/** What a call works on, as far as settings and arguments say it; undefined where only the tool itself knows. */
-export function resourceOfCall(
-  name: string,
-  settings: ToolSettings,
-  operation: string,
-  checked: Arguments,
-): Resource | undefined {
+/** What a call works on: settings and arguments say it. */
+export function resourceOfCall(name: string, settings: ToolSettings, operation: string, checked: Arguments): Resource {
   switch (settings.kind) {
     case 'egress':
       return resourceOfConnection(checked);
@@ -47,7 +42,7 @@ export function resourceOfCall(
     case 'mcp':
       return resourceOfMcpCall(settings);
     default:
-      return undefined;
+      return noSuchKind(settings);
   }
 }
 

@@ -1,13 +1,18 @@
 // What a tenant sets up, kept in a real PostgreSQL, and what is decided by it.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync, readdirSync } from 'node:fs';
+import { type Socket, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type TenantId, type ToolSettings, makeId, toolSettingsSchema } from '@bulkhead/protocol';
+import type { ClientConfig } from 'pg';
 import { PolicyEngine } from '../../src/authority/policy-engine.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { FakeRuntime } from '../../src/runtimes/fake/fake-runtime.ts';
+import { SessionEgress } from '../../src/sessions/session-egress.ts';
+import { attachAll } from '../../src/sessions/session-tools.ts';
 import { Sessions } from '../../src/sessions/sessions.ts';
 import { StoredDecisions } from '../../src/sessions/stored-decisions.ts';
 import { ToolCalls } from '../../src/sessions/tool-calls.ts';
@@ -104,6 +109,38 @@ test('a secret is nowhere in the files of the database, and is another tenant’
   assert.ok(!holds(password));
 });
 
+test('a database that does not answer holds up no launch, and its tool works again when it does', async () => {
+  const tenant = await newTenant('wonka');
+  await using road = await openRoad(portfolio.login('acme'));
+  await authority.putSecret(tenant, 'positions-password', password);
+  const { port } = road;
+  await authority.putTool(
+    tenant,
+    'positions',
+    settings('acme', { host: '127.0.0.1', port, tls: 'off', timeoutMs: 1000 }),
+  );
+  await authority.putPolicies(tenant, reads);
+  const encryption = await LocalKeyFile.open(join(kept.path, 'key'), { create: false });
+  await using restarted = new TenantAuthority({ store: kept.store.authority, encryption, clock: systemClock });
+  const runtime = new FakeRuntime({ clock: systemClock });
+  const source = { engine, source: restarted, clock: systemClock, region: 'here' };
+  const tools = new ToolCalls({ ...source, log: decisions });
+  const egress = new SessionEgress({ ...source, log: decisions, resolver: noNames });
+  await using sessions = new Sessions({ runtimes: [runtime], tools: attachAll(tools, egress) });
+  road.open = false;
+  const started = performance.now();
+  await sessions.createSession({ tenant, grant: ['positions.*'] });
+  assert.ok(performance.now() - started < 500, 'the launch did not wait');
+  const guest = [...runtime.machines.values()].at(-1)?.guest ?? assert.fail('there is a machine');
+  const call = async (): Promise<string> => {
+    const answer = await (guest.call ?? assert.fail())('positions', 'query', '{"sql":"SELECT symbol FROM positions"}');
+    return answer.ok ? 'ok' : answer.error.code;
+  };
+  assert.equal(await call(), 'tool_failed');
+  road.open = true;
+  await eventually('the tool works', async () => (await call()) === 'ok');
+});
+
 test('calls are decided by what is set up now, are on record, and can be asked again', async () => {
   const tenant = await newTenant('globex');
   const runtime = new FakeRuntime({ clock: systemClock });
@@ -181,7 +218,7 @@ test('calls are decided by what is set up now, are on record, and can be asked a
   );
   const asked = await decisions.request(newest);
   assert.deepEqual(asked?.context, { sql: 'SELECT 1' });
-  const other = await newTenant('hooli');
+  const other = await newTenant('massive-dynamic');
   await assert.rejects(decisions.get(other, makeId('decision')), { code: 'not_found' });
   assert.deepEqual((await decisions.list(other, {})).items, []);
 });
@@ -225,3 +262,29 @@ test('what an MCP server offers is kept with its settings, and is what calls are
   await assert.rejects(put(), { code: 'state_conflict' }, 'a policy names what would be gone');
   assert.ok(!JSON.stringify(await authority.facts(tenant)).includes(password));
 });
+
+const noNames = { resolve: () => Promise.resolve([]) };
+
+/** A port on this host that leads to the database, while it is open; otherwise who connects hears nothing. */
+async function openRoad({ host }: ClientConfig): Promise<AsyncDisposable & { readonly port: number; open: boolean }> {
+  const sockets = new Set<Socket>();
+  const road = { port: 0, open: true, [Symbol.asyncDispose]: close };
+  const server = createServer((socket) => {
+    sockets.add(socket.on('error', () => undefined));
+    if (!road.open) return;
+    const database = connect(`${host}/.s.PGSQL.5432`);
+    sockets.add(database.on('error', () => undefined));
+    socket.pipe(database).pipe(socket);
+  });
+  async function close(): Promise<void> {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    await once(server, 'close');
+  }
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  road.port = address.port;
+  return road;
+}

@@ -28,16 +28,22 @@ function parametersOf({ parameters }: HttpOperation): OperationDescription['para
 }
 
 /** An endpoint is its method and its whole address, with the template for a path. It lies in its host with the port, where that is not the usual one, and without. */
-export function endpointOf(origin: URL, { method, path }: HttpOperation): Resource {
+function endpointOf(origin: URL, { method, path }: HttpOperation): Resource {
   const { host, hostname } = origin;
   const withPort = host === hostname ? [] : [{ type: 'Host', id: host } as const];
   return { type: 'Endpoint', id: `${method} ${origin.origin}${path}`, within: [...withPort, ...domainsOf(hostname)] };
 }
 
-/** Undefined for an operation that is not there. */
-export function resourceOfHttpCall({ origin, operations }: HttpSettings, operation: string): Resource | undefined {
-  const found = operations[operation];
-  return found === undefined ? undefined : endpointOf(new URL(origin), found);
+/** Errors: `not_found` for an operation that is not there. */
+export function resourceOfHttpCall({ origin, operations }: HttpSettings, operation: string): Resource {
+  return endpointOf(new URL(origin), operationOf(operations, operation));
+}
+
+/** Errors: `not_found`. */
+export function operationOf(operations: HttpSettings['operations'], name: string): HttpOperation {
+  const operation = operations[name];
+  if (operation === undefined) throw new BulkheadError('not_found', 'There is no such operation.');
+  return operation;
 }
 
 /** What can be written in each place and be read there in one way only. */

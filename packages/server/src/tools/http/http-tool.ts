@@ -1,7 +1,7 @@
 // An HTTP service as a tool: operations that were declared, each one request to one origin. The credential is put in on the host. A redirect is followed
 // only where the settings say so, and each hop is looked at as the first was: its origin, what its name resolves to, whether the credential may go there.
 
-import { BulkheadError, type HttpOperation, type HttpSettings } from '@bulkhead/protocol';
+import { BulkheadError, type HttpSettings } from '@bulkhead/protocol';
 import type { Arguments } from '../../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../../authority/tool-description.ts';
 import type { Resolve } from '../../lib/network-addresses.ts';
@@ -9,7 +9,7 @@ import { type PinnedAnswer, type Reach, sendPinned } from '../../lib/pinned-requ
 import { type OpenCredential, openCredential } from '../credential.ts';
 import { inTime, unreachable } from '../remote-errors.ts';
 import type { Tool, ToolContext, ToolResult } from '../tool.ts';
-import { describeHttpTool, endpointOf } from './http-operations.ts';
+import { describeHttpTool, operationOf, resourceOfHttpCall } from './http-operations.ts';
 import { readAnswer } from './read-answer.ts';
 import { type WrittenRequest, writeRequest } from './write-request.ts';
 
@@ -37,24 +37,18 @@ export class HttpTool implements Tool {
   }
 
   resourceOf(operation: string): Resource {
-    return endpointOf(this.#origin, this.#operation(operation));
+    return resourceOfHttpCall(this.#settings, operation);
   }
 
   async call(operation: string, checked: Arguments, { signal }: ToolContext): Promise<ToolResult> {
-    const { credential, timeoutMs, bytesMax, contentTypes } = this.#settings;
-    const request = writeRequest(this.#operation(operation), checked);
+    const { operations, credential, timeoutMs, bytesMax, contentTypes } = this.#settings;
+    const request = writeRequest(operationOf(operations, operation), checked);
     const opened = await openCredential(credential, this.#secret);
     return await inTime({ signal, timeoutMs }, async (bounded) => {
       const answer = await this.#send(request, opened, bounded);
       const rules = { bytesMax, credential: opened, ...(contentTypes === undefined ? {} : { contentTypes }) };
       return await readAnswer(answer, rules);
     });
-  }
-
-  #operation(name: string): HttpOperation {
-    const operation = this.#settings.operations[name];
-    if (operation === undefined) throw new BulkheadError('not_found', 'There is no such operation.');
-    return operation;
   }
 
   async #send(request: WrittenRequest, credential: OpenCredential, signal: AbortSignal): Promise<PinnedAnswer> {
