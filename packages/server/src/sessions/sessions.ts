@@ -285,6 +285,7 @@ export class Sessions implements AsyncDisposable {
       }
     } catch (error) {
       await Promise.allSettled(children.map((child) => child.terminate()));
+      await origin.source; // where it failed, that is why
       throw error;
     }
     return forked;

@@ -185,6 +185,32 @@ describe('forks and checkpoints', () => {
     }
   });
 
+  it('leave nothing of themselves when the parent cannot be copied, and say why', async () => {
+    const harness = openKept();
+    const { sessions, tenant, runtime } = harness;
+    const id = await create(harness);
+    await output(harness, id, 'x = 5');
+    const [machine] = runtime.machines.values();
+    assert.ok(machine);
+    machine.capture = () => Promise.reject(new BulkheadError('disk_full', 'There is no space.'));
+    await assert.rejects(settled(harness, sessions.forkSession(tenant, id, 3)), { code: 'disk_full' });
+    const ended = sessions.listSessions(tenant).filter((session) => session.id !== id);
+    assert.ok(ended.every(({ endedAtUnixMs }) => endedAtUnixMs !== null));
+    assert.deepEqual([...runtime.machines.values()], [machine]);
+    assert.equal(await output(harness, id, 'print(x)'), '5', 'it goes on');
+  });
+
+  it('are not begun while the parent has a turn', async () => {
+    const harness = openKept();
+    const { sessions, tenant } = harness;
+    const id = await create(harness);
+    const turn = await settled(harness, sessions.takeTurn(tenant, id, { code: 'time.sleep(5)' }));
+    await assert.rejects(settled(harness, sessions.forkSession(tenant, id)), { code: 'state_conflict' });
+    assert.equal(sessions.listSessions(tenant).length, 1);
+    await harness.clock.advance(5000);
+    assert.equal((await turn.result).status, 'ok');
+  });
+
   it('are refused to another tenant', async () => {
     const harness = openKept();
     const id = await create(harness);
