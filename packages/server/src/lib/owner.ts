@@ -13,8 +13,13 @@ function startTime(pid: number): string | undefined {
   }
 }
 
-/** `<pid>-<start time>` of this process: the mark on all that it leaves on the host, up to the first dot of a name. */
-export const ownerMark: string = `${process.pid}-${startTime(process.pid) ?? '0'}`;
+/** `<pid>-<start time>`: no other process has it, also not one that has the number later. */
+export function processMark(pid: number): string {
+  return `${pid}-${startTime(pid) ?? '0'}`;
+}
+
+/** Of this process: the mark on all that it leaves on the host, up to the first dot of a name. */
+export const ownerMark: string = processMark(process.pid);
 
 /** Whether the process behind a mark, or behind a name that begins with one, still runs. */
 export function isOwnerAlive(name: string): boolean {

@@ -11,6 +11,7 @@ import {
   recordMaxBytes,
 } from '../../snapshots/sealed-file.ts';
 import { type MemoryRange, copyFromProcess, copyToProcess, dataExtents } from '../../lib/host-calls.ts';
+import { isOwnerAlive, processMark } from '../../lib/owner.ts';
 import { type PageRun, findMemory, findTouchedPages, pageBytes } from './touched-pages.ts';
 
 const deviceStateMaxBytes = 1024 * 1024;
@@ -75,15 +76,33 @@ export function capture(job: CaptureJob): CaptureResult {
   return { ...writer.finish(), pages, scratchBytes };
 }
 
-/** Answers with how many there were. */
-function capturePages({ pid, memoryBytes }: MachineParts, writer: SealedWriter): number {
+/** Where the guest's memory is in a VMM that runs. */
+interface VmmMemory {
+  readonly address: number;
+  /** Throws when the process has ended since it was found: its number may be another's, whose memory we had then. */
+  readonly check: () => void;
+}
+
+function findVmmMemory({ pid, memoryBytes }: MachineParts): VmmMemory {
+  const mark = processMark(pid);
   const address = findMemory(readFileSync(`/proc/${pid}/maps`, 'utf8'), templateMemoryName, memoryBytes);
+  const check = (): void => {
+    if (!isOwnerAlive(mark)) throw new Error('QEMU ended meanwhile');
+  };
+  return { address, check };
+}
+
+/** Answers with how many there were. */
+function capturePages(machine: MachineParts, writer: SealedWriter): number {
+  const { pid, memoryBytes } = machine;
+  const { address, check } = findVmmMemory(machine);
   const pagemap = openSync(`/proc/${pid}/pagemap`, 'r');
   try {
     const runs = findTouchedPages(pagemap, address, memoryBytes);
     const pageWriter = new PageWriter(writer, pid, address);
     for (const run of runs) pageWriter.add(run);
     pageWriter.end();
+    check();
     return countPages(runs);
   } finally {
     closeSync(pagemap);
@@ -265,13 +284,13 @@ export class OpenedSnapshot implements Disposable {
   /** Once. The machine may run only when this has returned: what was read before the end of the file is not yet known to be whole. */
   restore(machine: MachineParts): SnapshotHeader {
     using _ended = this.#reader;
-    const maps = readFileSync(`/proc/${machine.pid}/maps`, 'utf8');
-    const address = findMemory(maps, templateMemoryName, machine.memoryBytes);
+    const { address, check } = findVmmMemory(machine);
     for (const { kind, bytes } of this.#records()) {
       if (kind === kinds.deviceState) writeExactly(machine.deviceState, bytes, 0);
       else if (kind === kinds.scratch) restoreScratch(machine, bytes);
       else restorePages(machine, address, bytes, kind === kinds.zeros);
     }
+    check();
     return this.#reader.header;
   }
 
