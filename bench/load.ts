@@ -60,6 +60,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
       ...fairness(ours),
       ...limitsOf(ours),
       ...memoryOf(samples),
+      ...processorsOf(samples),
       sessions: { ...summarize([ours.sessionsMax]), unit: '', clock: 'that clients had at once, at most' },
     },
     baselines: Object.fromEntries(
@@ -134,6 +135,20 @@ function memoryOf(samples: Served['samples']): Readonly<Record<string, Beside>> 
       unit: '',
       clock: `that it has open, ${each}`,
     },
+  };
+}
+
+function processorsOf(samples: Served['samples']): Readonly<Record<string, Beside>> {
+  const [first, last] = [samples[0], samples.at(-1)];
+  if (first === undefined || last === undefined || first === last) return {};
+  const share = (ms: number, of: string): Beside => ({
+    ...summarize([ms / (last.atMs - first.atMs)]),
+    unit: '',
+    clock: `processors' worth of time that ${of} took`,
+  });
+  return {
+    'processors, server': share(last.ownMs - first.ownMs, "the server's process"),
+    'processors, machines': share(last.endedMs - first.endedMs, 'machines that ended'),
   };
 }
 

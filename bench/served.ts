@@ -22,6 +22,9 @@ export interface Sample {
   readonly descriptors: number;
   /** Copies of templates' memory that it holds. */
   readonly templateCopies: number;
+  /** Processor time that it has used, and that what it made and has ended did. */
+  readonly ownMs: number;
+  readonly endedMs: number;
 }
 
 export interface Served extends AsyncDisposable {
@@ -137,11 +140,20 @@ function takeSample(pid: number | undefined): readonly Sample[] {
         residentMib: Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024,
         descriptors: links.length,
         templateCopies: links.filter((link) => link.startsWith('/memfd:bulkhead-template')).length,
+        ...processorTime(pid),
       },
     ];
   } catch {
     return []; // it has ended
   }
+}
+
+/** Clock ticks are hundredths of a second, wherever Linux runs programs of this kind. */
+function processorTime(pid: number | undefined): Pick<Sample, 'ownMs' | 'endedMs'> {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const [user = 0, system = 0, endedUser = 0, endedSystem = 0] = fields.slice(11, 15).map(Number);
+  return { ownMs: 10 * (user + system), endedMs: 10 * (endedUser + endedSystem) };
 }
 
 function linkOf(path: string): string {
