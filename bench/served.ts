@@ -22,9 +22,8 @@ export interface Sample {
   readonly descriptors: number;
   /** Copies of templates' memory that it holds. */
   readonly templateCopies: number;
-  /** Processor time that it has used, and that what it made and has ended did. */
-  readonly ownMs: number;
-  readonly endedMs: number;
+  /** Processor time that it has used. */
+  readonly processorMs: number;
 }
 
 export interface Served extends AsyncDisposable {
@@ -83,6 +82,7 @@ export async function startServed(config: Config, onProgress: (message: string) 
   };
   try {
     const { url, key } = await untilReady(child);
+    const mark = markOf(child.pid ?? 0);
     const samples: Sample[] = [];
     const sampling = setInterval(() => samples.push(...takeSample(child.pid)), sampleEveryMs);
     return {
@@ -92,7 +92,7 @@ export async function startServed(config: Config, onProgress: (message: string) 
       broken,
       stop: async (runtime) => {
         clearInterval(sampling);
-        return await stopAndLook(child.pid ?? 0, stateDir, runtime, end);
+        return await stopAndLook({ pid: child.pid ?? 0, mark, stateDir, runtime, end });
       },
       [Symbol.asyncDispose]: async () => {
         clearInterval(sampling);
@@ -140,7 +140,7 @@ function takeSample(pid: number | undefined): readonly Sample[] {
         residentMib: Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024,
         descriptors: links.length,
         templateCopies: links.filter((link) => link.startsWith('/memfd:bulkhead-template')).length,
-        ...processorTime(pid),
+        processorMs: processorMs(pid),
       },
     ];
   } catch {
@@ -149,11 +149,14 @@ function takeSample(pid: number | undefined): readonly Sample[] {
 }
 
 /** Clock ticks are hundredths of a second, wherever Linux runs programs of this kind. */
-function processorTime(pid: number | undefined): Pick<Sample, 'ownMs' | 'endedMs'> {
+function processorMs(pid: number | undefined): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const [user = 0, system = 0, endedUser = 0, endedSystem = 0] = fields.slice(11, 15).map(Number);
-  return { ownMs: 10 * (user + system), endedMs: 10 * (endedUser + endedSystem) };
+  const [user = 0, system = 0] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 13)
+    .map(Number);
+  return 10 * (user + system);
 }
 
 function linkOf(path: string): string {
@@ -192,14 +195,23 @@ function descendantsOf(pid: number): readonly HostProcess[] {
   return all.filter((one) => one.pid !== pid && found.includes(one.pid));
 }
 
-/** The machines that it had, all processes that it had made, and what its marks are on. */
-async function stopAndLook(
-  pid: number,
-  stateDir: string,
-  runtime: Runtime,
-  end: () => Promise<number | string>,
-): Promise<readonly string[]> {
-  const mark = `${pid}-${readProcess(String(pid))?.startedAt}`;
+/** What a process of Bulkhead marks its things on the host with. */
+function markOf(pid: number): string {
+  const startedAt = readProcess(String(pid))?.startedAt;
+  if (startedAt === undefined) throw new Error('the server has ended');
+  return `${pid}-${startedAt}`;
+}
+
+interface Stopping {
+  readonly pid: number;
+  readonly mark: string;
+  readonly stateDir: string;
+  readonly runtime: Runtime;
+  readonly end: () => Promise<number | string>;
+}
+
+/** The machines that it had, all processes that it had made, and what its mark is on. */
+async function stopAndLook({ pid, mark, stateDir, runtime, end }: Stopping): Promise<readonly string[]> {
   const before = descendantsOf(pid);
   const left: string[] = [];
   for (const { name } of before.filter((one) => one.name.startsWith('qemu') || one.name.startsWith('runsc'))) {
