@@ -131,6 +131,12 @@ function limitsOf({ limits }: Tally): Readonly<Record<string, Beside>> {
 function memoryOf(samples: Served['samples']): Readonly<Record<string, Beside>> {
   const each = 'once a second';
   return {
+    ...Object.fromEntries(
+      lastQuarters(samples).map((quarter, index) => [
+        `memory, quarter ${3 + index}`,
+        { ...quarter, unit: 'MiB', clock: `the same, in that quarter of the time` },
+      ]),
+    ),
     memory: {
       ...summarize(samples.map(({ residentMib }) => residentMib)),
       unit: 'MiB',
@@ -181,12 +187,16 @@ function findings(ours: Tally): readonly string[] {
 /** Whether what the process has grew over the second half: the last quarter beside the third. */
 function growth(samples: Served['samples'], seconds: number): readonly string[] {
   if (seconds / 2 < flatMinSeconds) return [];
-  const quarter = Math.floor(samples.length / 4);
-  const [third, last] = [usualMib(samples.slice(2 * quarter, 3 * quarter)), usualMib(samples.slice(3 * quarter))];
+  const [third, last] = lastQuarters(samples).map(({ median }) => median);
+  if (third === undefined || last === undefined) return [];
   if (last - third <= flatMaxGrowthMib) return [];
   return [`the server's memory grew over the second half, from ${third.toFixed(0)} to ${last.toFixed(0)} MiB`];
 }
 
-function usualMib(samples: Served['samples']): number {
-  return summarize(samples.map(({ residentMib }) => residentMib)).median;
+/** Memory in the third quarter of the time, and in the last. */
+function lastQuarters(samples: Served['samples']): readonly Summary[] {
+  const quarter = Math.floor(samples.length / 4);
+  if (quarter === 0) return [];
+  const parts = [samples.slice(2 * quarter, 3 * quarter), samples.slice(3 * quarter)];
+  return parts.map((part) => summarize(part.map(({ residentMib }) => residentMib)));
 }
