@@ -131,17 +131,17 @@ function limitsOf({ limits }: Tally): Readonly<Record<string, Beside>> {
 function memoryOf(samples: Served['samples']): Readonly<Record<string, Beside>> {
   const each = 'once a second';
   return {
-    ...Object.fromEntries(
-      lastQuarters(samples).map((quarter, index) => [
-        `memory, quarter ${3 + index}`,
-        { ...quarter, unit: 'MiB', clock: `the same, in that quarter of the time` },
-      ]),
-    ),
     memory: {
       ...summarize(samples.map(({ residentMib }) => residentMib)),
       unit: 'MiB',
       clock: `the server's process, ${each}`,
     },
+    ...Object.fromEntries(
+      lastQuarters(samples).map((quarter, index) => [
+        `memory, quarter ${3 + index}`,
+        { ...quarter, unit: 'MiB', clock: 'the same, in that quarter of the time' },
+      ]),
+    ),
     'template copies': {
       ...summarize(samples.map(({ templateCopies }) => templateCopies)),
       unit: '',
