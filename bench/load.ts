@@ -14,7 +14,7 @@ const collapseRatio = 0.75;
 const collapseMinSeconds = 3;
 const phaseMinSeconds = 0.5;
 /** Of a second half of so many seconds and more it is told whether memory grew. */
-const flatMinSeconds = 15;
+const flatMinSeconds = 30;
 const flatMaxGrowthMib = 32;
 /** Health checks of load balancers give up after as long. */
 const healthMaxMs = 5000;
