@@ -1,210 +1,202 @@
-// Load on a server, from a second process on loopback: so many clients of so many tenants create sessions, run turns, move files and end them, for a
-// while. Each tenant has a word that no other may ever read: it is in what its sessions are told, in its files, in its labels, and every answer is
-// searched for the words of the others.
-//
-//   node --conditions=bulkhead-source bench/load.ts --server PID --url http://127.0.0.1:8420 --key bh_… [--clients 64] [--tenants 10] [--seconds 60]
+// `bench load`: so many clients of so many tenants on a server of their own, from a second process on loopback, for a while. Before them one client
+// alone, and before and after them eight, for a quarter of the time each: more clients may wait longer, and together they must not get less. What was
+// answered that should not have been, memory that grows and whatever is left afterwards are findings, and the command fails with them.
 
-import { readFile } from 'node:fs/promises';
-import { Agent, request as httpRequest } from 'node:http';
-import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
-import { type ErrorCode, type Problem, problemSchema } from '@bulkhead/protocol';
+import { type Served, startServed } from './served.ts';
+import { LoadClients, type LoadTenant, type Step, type Tally, makeLoadTenants, steps } from './load-clients.ts';
+import { type BenchmarkOptions, type BenchmarkReport, type Summary, compare, measuredOn, summarize } from './report.ts';
 
-const { values } = parseArgs({
-  options: {
-    url: { type: 'string', default: 'http://127.0.0.1:8420' },
-    key: { type: 'string', default: '' },
-    server: { type: 'string', default: '' },
-    clients: { type: 'string', default: '64' },
-    tenants: { type: 'string', default: '10' },
-    seconds: { type: 'string', default: '60' },
-  },
-});
-const { url, key: adminKey, server } = values;
-const [clientCount, tenantCount, seconds] = [Number(values.clients), Number(values.tenants), Number(values.seconds)];
+const fewClients = [1, 8];
+const few = 8;
+/** Together so many clients may get less than eight by so much before it is a finding: the rest is what differs between two runs. */
+const collapseRatio = 0.75;
+/** Turns of less than so many seconds say nothing about it. */
+const collapseMinSeconds = 3;
+const phaseMinSeconds = 0.5;
+/** Of a second half of so many seconds and more it is told whether memory grew. */
+const flatMinSeconds = 30;
+const flatMaxGrowthMib = 32;
+/** Health checks of load balancers give up after as long. */
+const healthMaxMs = 5000;
 
-/** Answers that say that there is no more to be had now: what a client under load has to expect. */
-const typedLimits: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'rate_limited',
-  'quota_exceeded',
-  'capacity_exhausted',
-  'launch_timeout',
-  'too_many_connections',
-]);
+type Beside = Summary & { readonly unit: string; readonly clock: string };
 
-interface Tenant {
-  readonly key: string;
-  readonly canary: string;
-}
-interface Answer {
-  readonly status: number;
-  readonly text: string;
-}
-
-const agent = new Agent({ keepAlive: true, maxSockets: 2 * clientCount });
-const times = new Map<string, number[]>();
-const limited = new Map<string, number>();
-const unexpected: string[] = [];
-const leaks: string[] = [];
-const canaries = new Map<string, string>();
-let answered = 0;
-
-async function send(key: string, method: string, path: string, body?: unknown): Promise<Answer> {
-  const isBytes = body instanceof Uint8Array;
-  const bytes = body === undefined ? undefined : isBytes ? body : Buffer.from(JSON.stringify(body));
-  const got = Promise.withResolvers<Answer>();
-  const sent = httpRequest(
-    url + path,
-    {
-      method,
-      agent,
-      headers: {
-        authorization: `Bearer ${key}`,
-        ...(bytes === undefined
-          ? {}
-          : {
-              'content-length': bytes.length,
-              'content-type': isBytes ? 'application/octet-stream' : 'application/json',
-            }),
+export async function run(options: BenchmarkOptions): Promise<BenchmarkReport> {
+  const { bulkhead, onProgress, signal, load } = options;
+  await using server = await startServed(bulkhead.config, onProgress);
+  await bulkhead.runtime.prove?.();
+  const tenants = await makeLoadTenants(server.url, server.key, load.tenants);
+  using clients = new LoadClients(server.url, tenants, load.clients);
+  const tallies: Tally[] = [];
+  const phase = async (count: number, seconds: number): Promise<Tally> => {
+    onProgress(`${count} clients, ${Math.min(count, tenants.length)} tenants, ${seconds} s`);
+    const tally = await clients.run(count, seconds, signal);
+    tallies.push(tally);
+    return tally;
+  };
+  const fewSeconds = Math.max(phaseMinSeconds, load.seconds / 4);
+  for (const count of fewClients) if (count < load.clients) await phase(count, fewSeconds);
+  const fewer = [...tallies];
+  const startedAtMs = performance.now();
+  const ours = await phase(load.clients, load.seconds);
+  // What else a host does comes and goes.
+  const after = few < load.clients ? await phase(few, fewSeconds) : undefined;
+  const samples = server.samples.filter(({ atMs }) => atMs >= startedAtMs && atMs <= startedAtMs + load.seconds * 1000);
+  onProgress('stopping the server, and looking for what is left of it');
+  const left = await server.stop(bulkhead.runtime);
+  const clock =
+    "the client's time from its first request to the answer that it wanted, waits that it was told included";
+  const turn = summarize(ours.times.turn);
+  return {
+    benchmark: 'load',
+    unit: 'ms',
+    clock: `${ours.clients} clients: ${clock}, for a turn`,
+    ...turn,
+    ...measuredOn(options),
+    also: {
+      ...Object.fromEntries(
+        others.map((step) => [step, { ...summarize(ours.times[step]), unit: 'ms', clock: 'the same' }]),
+      ),
+      health: {
+        ...summarize(ours.health),
+        unit: 'ms',
+        clock: 'meanwhile, four times a second: GET /healthz to its answer',
       },
+      ...Object.fromEntries([...fewer, ours].map((tally) => [`turns of ${tally.clients}`, goodput(tally)])),
+      ...(after === undefined ? {} : { [`turns of ${few} afterwards`]: goodput(after) }),
+      ...fairness(ours),
+      ...limitsOf(ours),
+      ...memoryOf(samples),
+      ...processorOf(samples),
+      sessions: { ...summarize([ours.sessionsMax]), unit: '', clock: 'that clients had at once, at most' },
     },
-    (response) => {
-      const parts: Buffer[] = [];
-      response.on('data', (part: Buffer) => void parts.push(part)).on('error', got.reject);
-      response.on('end', () =>
-        got.resolve({ status: response.statusCode ?? 0, text: Buffer.concat(parts).toString('latin1') }),
-      );
+    baselines: Object.fromEntries(
+      fewer.map((tally) => [`a turn of ${tally.clients}`, compare(turn, tally.times.turn)]),
+    ),
+    findings: [
+      ...tallies.flatMap(({ clients: count, problems }) => problems.map((problem) => `${count} clients: ${problem}`)),
+      ...findings(ours),
+      ...collapse(
+        ours,
+        tallies.filter((tally) => tally.clients === few && tally !== ours),
+      ),
+      ...growth(samples, load.seconds),
+      ...server.broken.map((line) => `the server's log: ${line.slice(0, 400)}`),
+      ...left.map((what) => `left behind: ${what}`),
+    ],
+  };
+}
+
+const others: readonly Step[] = steps.filter((step) => step !== 'turn');
+
+function turnsOf({ turns }: Tally): number {
+  return [...turns.values()].reduce((sum, count) => sum + count, 0);
+}
+
+function goodput(tally: Tally): Beside {
+  const perSecond = turnsOf(tally) / tally.seconds;
+  return {
+    ...summarize([perSecond]),
+    unit: '/s',
+    clock: `turns that succeeded, all of ${tally.clients} clients together`,
+  };
+}
+
+/** Of a client: tenants may have one more than others. */
+function fairness(tally: Tally): Readonly<Record<string, Beside>> {
+  const tenants = [...tally.turns.keys()];
+  const clientsOf = (_: LoadTenant, index: number): number =>
+    Math.floor(tally.clients / tenants.length) + (index < tally.clients % tenants.length ? 1 : 0);
+  const perClient = tenants.map((tenant, index) => (tally.turns.get(tenant) ?? 0) / clientsOf(tenant, index));
+  const clock = 'turns of each client of the tenant that had';
+  return {
+    'least served': { ...summarize([Math.min(...perClient)]), unit: '', clock: `${clock} fewest` },
+    'best served': { ...summarize([Math.max(...perClient)]), unit: '', clock: `${clock} most` },
+  };
+}
+
+function limitsOf({ limits }: Tally): Readonly<Record<string, Beside>> {
+  return Object.fromEntries(
+    [...limits].map(([code, { count, retryAfterMaxSeconds }]) => [
+      code,
+      {
+        ...summarize([count]),
+        unit: '',
+        clock: `answers, each with Retry-After, of ${retryAfterMaxSeconds} s at most`,
+      },
+    ]),
+  );
+}
+
+function memoryOf(samples: Served['samples']): Readonly<Record<string, Beside>> {
+  const each = 'once a second';
+  return {
+    memory: {
+      ...summarize(samples.map(({ residentMib }) => residentMib)),
+      unit: 'MiB',
+      clock: `the server's process, ${each}`,
     },
-  );
-  sent.on('error', got.reject);
-  sent.end(bytes);
-  return await got.promise;
+    ...Object.fromEntries(
+      lastQuarters(samples).map((quarter, index) => [
+        `memory, quarter ${3 + index}`,
+        { ...quarter, unit: 'MiB', clock: 'the same, in that quarter of the time' },
+      ]),
+    ),
+    'template copies': {
+      ...summarize(samples.map(({ templateCopies }) => templateCopies)),
+      unit: '',
+      clock: `that the server holds, one a tenant, ${each}`,
+    },
+    descriptors: {
+      ...summarize(samples.map(({ descriptors }) => descriptors)),
+      unit: '',
+      clock: `that it has open, ${each}`,
+    },
+  };
 }
 
-class Refused extends Error {}
-
-/** Times what succeeds; what is refused by a limit ends the round. */
-async function step(name: string, tenant: Tenant, method: string, path: string, body?: unknown): Promise<string> {
-  const started = performance.now();
-  const { status, text } = await send(tenant.key, method, path, body);
-  const ms = performance.now() - started;
-  answered += 1;
-  for (const [canary, owner] of canaries)
-    if (owner !== tenant.key && text.includes(canary)) leaks.push(`${name}: ${canary}`);
-  if (status < 300) {
-    const list = times.get(name) ?? [];
-    list.push(ms);
-    times.set(name, list);
-    return text;
-  }
-  const problem = toProblem(text);
-  if (problem === undefined || !typedLimits.has(problem.code))
-    unexpected.push(`${name}: ${status} ${text.slice(0, 300)}`);
-  else limited.set(problem.code, (limited.get(problem.code) ?? 0) + 1);
-  throw new Refused(problem?.code ?? 'unknown');
+function processorOf(samples: Served['samples']): Readonly<Record<string, Beside>> {
+  const [first, last] = [samples[0], samples.at(-1)];
+  if (first === undefined || last === undefined || first === last) return {};
+  const share = (100 * (last.processorMs - first.processorMs)) / (last.atMs - first.atMs);
+  return { processor: { ...summarize([share]), unit: '%', clock: "of one, that the server's process took" } };
 }
 
-function toProblem(text: string): Problem | undefined {
-  try {
-    return problemSchema.parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
+/** Whether many clients together get less than few do, and not only because the host had other work meanwhile. */
+function collapse(ours: Tally, eights: readonly Tally[]): readonly string[] {
+  if (eights.length === 0 || eights.some(({ seconds }) => seconds < collapseMinSeconds)) return [];
+  const [many, least] = [
+    turnsOf(ours) / ours.seconds,
+    Math.min(...eights.map((tally) => turnsOf(tally) / tally.seconds)),
+  ];
+  if (many >= collapseRatio * least) return [];
+  return [
+    `${ours.clients} clients together have ${many.toFixed(1)} turns a second, ${eights[0]?.clients} have ${least.toFixed(1)}`,
+  ];
 }
 
-function memberOf(text: string, name: string): string {
-  const parsed: unknown = JSON.parse(text);
-  const found: unknown = typeof parsed === 'object' && parsed !== null ? Reflect.get(parsed, name) : undefined;
-  if (typeof found === 'string') return found;
-  throw new Error(`there is no ${name} in ${text.slice(0, 200)}`);
+function findings(ours: Tally): readonly string[] {
+  const found: string[] = [];
+  const slowest = Math.max(...ours.health);
+  if (slowest > healthMaxMs) found.push(`GET /healthz took ${slowest.toFixed(0)} ms`);
+  for (const step of steps) if (ours.times[step].length === 0) found.push(`no ${step} succeeded`);
+  if ([...ours.turns.values()].includes(0)) found.push('a tenant had no turn at all');
+  return found;
 }
 
-async function round(tenant: Tenant): Promise<void> {
-  const { canary } = tenant;
-  const id = memberOf(await step('create', tenant, 'POST', '/v1/sessions', { labels: { canary } }), 'id');
-  const session = `/v1/sessions/${id}`;
-  try {
-    for (let turn = 0; turn < 3; turn += 1) {
-      const text = await step('turn', tenant, 'POST', `${session}/turns`, { code: `c = "${canary}"\nprint(c)` });
-      if (!text.includes(canary)) unexpected.push(`turn: its own word is not there: ${text.slice(0, 200)}`);
-    }
-    const content = Buffer.alloc(200_000, canary);
-    const file = `${session}/files/content?path=canary.bin`;
-    await step('upload', tenant, 'PUT', file, content);
-    if ((await step('download', tenant, 'GET', file)) !== content.toString('latin1'))
-      unexpected.push('download: another file');
-    await step('list', tenant, 'GET', '/v1/sessions?limit=20');
-  } finally {
-    await step('terminate', tenant, 'DELETE', session).catch(() => undefined);
-  }
+/** Whether what the process has grew over the second half: the last quarter beside the third. */
+function growth(samples: Served['samples'], seconds: number): readonly string[] {
+  if (seconds / 2 < flatMinSeconds) return [];
+  const [third, last] = lastQuarters(samples).map(({ median }) => median);
+  if (third === undefined || last === undefined) return [];
+  if (last - third <= flatMaxGrowthMib) return [];
+  return [`the server's memory grew over the second half, from ${third.toFixed(0)} to ${last.toFixed(0)} MiB`];
 }
 
-async function client(tenant: Tenant, until: number): Promise<void> {
-  while (performance.now() < until) {
-    try {
-      await round(tenant);
-    } catch (error) {
-      if (!(error instanceof Refused)) unexpected.push(`connection: ${String(error)}`);
-      await delay(200);
-    }
-  }
+/** Memory in the third quarter of the time, and in the last. */
+function lastQuarters(samples: Served['samples']): readonly Summary[] {
+  const quarter = Math.floor(samples.length / 4);
+  if (quarter === 0) return [];
+  const parts = [samples.slice(2 * quarter, 3 * quarter), samples.slice(3 * quarter)];
+  return parts.map((part) => summarize(part.map(({ residentMib }) => residentMib)));
 }
-
-async function makeTenant(index: number): Promise<Tenant> {
-  const made = await send(adminKey, 'POST', '/v1/tenants', { name: `load-${index}-${Date.now()}` });
-  const id = memberOf(made.text, 'id');
-  const issued = await send(adminKey, 'POST', `/v1/tenants/${id}/keys`, { name: 'load', role: 'developer' });
-  const secret = memberOf(issued.text, 'secret');
-  const canary = `canary-${randomUUID()}`;
-  canaries.set(canary, secret);
-  return { key: secret, canary };
-}
-
-async function residentMib(): Promise<number> {
-  const status = await readFile(`/proc/${server}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024;
-}
-
-function quantile(sorted: readonly number[], q: number): string {
-  return (sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN).toFixed(1);
-}
-
-const tenants = await Promise.all(Array.from({ length: tenantCount }, (_, index) => makeTenant(index)));
-const started = performance.now();
-const until = started + seconds * 1000;
-const memory: number[] = [];
-const sampling = (async (): Promise<void> => {
-  if (server === '') return;
-  while (performance.now() < until) {
-    memory.push(await residentMib());
-    await delay(1000);
-  }
-})();
-const perTenant = Math.ceil(clientCount / tenantCount);
-const clients = tenants.flatMap((tenant) => Array.from({ length: perTenant }, () => tenant)).slice(0, clientCount);
-await Promise.all(clients.map((tenant) => client(tenant, until)));
-await sampling;
-
-const took = (performance.now() - started) / 1000;
-console.log(
-  `${clientCount} clients, ${tenantCount} tenants, ${took.toFixed(0)} s: ${answered} answers, ${(answered / took).toFixed(0)} a second`,
-);
-for (const [name, list] of times) {
-  const sorted = list.toSorted((a, b) => a - b);
-  console.log(
-    `  ${name.padEnd(10)} ${String(list.length).padStart(6)}  p50 ${quantile(sorted, 0.5)} ms  p99 ${quantile(sorted, 0.99)} ms`,
-  );
-}
-console.log(`limits: ${JSON.stringify(Object.fromEntries(limited))}`);
-if (memory.length > 1) {
-  const half = memory.slice(memory.length / 2);
-  const [first = 0, last = 0] = [half[0], half.at(-1)];
-  console.log(`server memory, MiB, every second: ${memory.map((mib) => mib.toFixed(0)).join(' ')}`);
-  console.log(
-    `over the second half: from ${first.toFixed(0)} to ${last.toFixed(0)} MiB, most ${Math.max(...half).toFixed(0)}`,
-  );
-}
-console.log(`${unexpected.length} unexpected answers, ${leaks.length} words of another tenant`);
-for (const line of [...unexpected.slice(0, 10), ...leaks.slice(0, 10)]) console.log(`  ${line}`);
-process.exit(unexpected.length + leaks.length === 0 ? 0 : 1);

@@ -32,10 +32,14 @@ export interface BenchmarkReport extends Summary {
   readonly also: Readonly<Record<string, Summary & { readonly unit: string; readonly clock: string }>>;
   /** A baseline that this host cannot run is a string that says why. */
   readonly baselines: Readonly<Record<string, Baseline | string>>;
+  /** What should not have been: the command fails with any. */
+  readonly findings?: readonly string[];
 }
 
 export interface BenchmarkOptions {
   readonly n: number;
+  /** Of `load`, which is no matter of how often. */
+  readonly load: { readonly clients: number; readonly tenants: number; readonly seconds: number };
   readonly bulkhead: Bulkhead;
   readonly onProgress: (message: string) => void;
   readonly signal?: AbortSignal;

@@ -266,12 +266,16 @@ rest the strongest tier. Starts nothing. Exit code 69 when no session could be h
   },
   {
     name: 'bench',
-    usage: 'bench launch|create|turn|keep|density|crowd|suspend|resume|fork|sleep|http|authority [OPTION]...',
+    usage: 'bench launch|create|turn|keep|density|crowd|suspend|resume|fork|sleep|http|authority|load [OPTION]...',
     summary: 'measure this host, beside what you would pick instead',
     description: `Each number says what its clock measured, from where to where. Ratios to the baselines of the same run are what travels to
-other machines.`,
+other machines. \`load\` starts a server of its own and has many clients work with it; exit code 1 when one was answered what it should not have been,
+when the server's memory grew, or when anything is left of it.`,
     options: {
       n: { type: 'string', short: 'n', value: 'N', help: 'how many times' },
+      clients: { type: 'string', value: 'N', help: '`load`: clients at once; 64 unless said' },
+      tenants: { type: 'string', value: 'N', help: '`load`: tenants that they are of; 10 unless said' },
+      seconds: { type: 'string', value: 'N', help: '`load`: for how long; 60 unless said' },
       runtime: {
         type: 'string',
         multiple: true,
@@ -293,6 +297,7 @@ other machines.`,
       ['bulkhead bench density -n 40', 'what an idle session keeps in memory'],
       ['bulkhead bench launch --runtime all', 'on every runtime that works here, in one run'],
       ['bulkhead bench resume -n 30', 'from asleep on the disk to a result, by how much was touched'],
+      ['bulkhead bench load --clients 64 --tenants 10', 'what many clients at once get, and how long they wait'],
     ],
   },
   {

@@ -61,6 +61,9 @@ describe('what is wrong', { concurrency: 2 }, () => {
     [['image'], /build, list, inspect, prune/],
     [['bench', 'lunch'], /Did you mean launch\?/],
     [['bench', 'launch', '-n', '0'], /count from 1/],
+    [['bench', 'load', '--clients', 'many'], /count from 1/],
+    [['bench', 'load', '-n', '3'], /--clients, --tenants, --seconds/],
+    [['bench', 'launch', '--seconds', '3'], /takes no --seconds/],
     [['shell', 'print(1)'], /bulkhead run/],
   ] as const) {
     it(`${args.join(' ')}: exit code 2 and what to do`, async () => {

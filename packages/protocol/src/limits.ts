@@ -17,6 +17,8 @@ export const limits = {
   /** From the kill to the destruction of a machine that does not confirm it. */
   killGraceMs: 10_000,
   launchTimeoutMs: 10_000,
+  /** Until a server begins with the machine of a new session; one that would wait for longer is refused. */
+  launchWaitMaxMs: 30_000,
   /** Children of one fork. */
   forksMaxCount: 100,
   /** Streams open at once on one channel. */

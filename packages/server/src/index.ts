@@ -113,6 +113,7 @@ export interface OpenOptions {
   /** Sessions are kept beyond this process: closing suspends them. */
   readonly keep?: boolean;
   readonly onTransition?: SessionsOptions['onTransition'];
+  readonly launchWaitMaxMs?: SessionsOptions['launchWaitMaxMs'];
   /** The least that a tenant's sessions are isolated by; none unless said. The host's own is in the configuration. */
   readonly minimumTierOf?: (tenant: TenantId) => Tier | undefined;
 }
@@ -120,7 +121,7 @@ export interface OpenOptions {
 /** Errors: `host_unsupported` when this host cannot run the configured runtime; with `keep`, `data_dir_busy`, `store_unavailable`, `key_unavailable`. */
 export async function openBulkhead(config: Config, options: OpenOptions = {}): Promise<Bulkhead> {
   await using opening = new AsyncDisposableStack();
-  const { onTransition, minimumTierOf, keep = false } = options;
+  const { onTransition, launchWaitMaxMs, minimumTierOf, keep = false } = options;
   const keeping = keep ? opening.use(await openKeeping(config)) : undefined;
   const authority = keeping === undefined ? undefined : opening.use(await openTools(config, keeping));
   const { all: runtimes, absences, first: runtime } = opening.use(await openRuntimes(config));
@@ -134,6 +135,7 @@ export async function openBulkhead(config: Config, options: OpenOptions = {}): P
       ...(keeping === undefined ? {} : { journal: keeping.journal, keeper: keeping.snapshots }),
       ...(authority === undefined ? {} : { tools: authority.calls }),
       ...(onTransition === undefined ? {} : { onTransition }),
+      ...(launchWaitMaxMs === undefined ? {} : { launchWaitMaxMs }),
     }),
   );
   if (authority !== undefined) opening.defer(() => authority.approvals.stop());

@@ -2,7 +2,7 @@
 // told to stop it lets turns end, puts every session to sleep and goes.
 
 import { Server as HttpsServer } from 'node:https';
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, limits } from '@bulkhead/protocol';
 import type { FastifyInstance } from 'fastify';
 import { Attachments } from './api/attachments.ts';
 import { CallerApprovals } from './api/caller-approvals.ts';
@@ -54,6 +54,7 @@ export interface Served extends AsyncDisposable {
 }
 export type OpenServed = (options: {
   readonly keep: true;
+  readonly launchWaitMaxMs: number;
   readonly onTransition: NonNullable<SessionsOptions['onTransition']>;
 }) => Promise<Served>;
 
@@ -82,7 +83,13 @@ export async function serve(config: Config, open: OpenServed, options: ServeOpti
   const { onProgress = (): void => undefined, version, log, checkAnswers = false } = options;
   await using opening = new AsyncDisposableStack();
   const running = new RunningTurns(systemClock);
-  const served = opening.use(await open({ keep: true, onTransition: (_before, after) => running.show(after) }));
+  const served = opening.use(
+    await open({
+      keep: true,
+      launchWaitMaxMs: limits.launchWaitMaxMs,
+      onTransition: (_before, after) => running.show(after),
+    }),
+  );
   const { sessions, keeping, tenancy, authority } = served;
   if (keeping === undefined || tenancy === undefined || authority === undefined) {
     throw new TypeError('the service keeps what it does');

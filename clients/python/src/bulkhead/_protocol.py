@@ -174,6 +174,7 @@ LIMITS: dict[str, int] = {
     "interruptGraceMs": 1500,
     "killGraceMs": 10000,
     "launchTimeoutMs": 10000,
+    "launchWaitMaxMs": 30000,
     "forksMaxCount": 100,
     "streamsMaxCount": 64,
     "contextsMaxCount": 16,

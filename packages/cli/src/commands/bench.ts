@@ -8,20 +8,24 @@ import { parseRuntime } from '../parse-values.ts';
 import { jsonLine } from '../output.ts';
 import { formatNumber, formatTable } from '../table.ts';
 
-const benchmarks: Readonly<Record<string, number>> = {
-  launch: 50,
-  create: 50,
-  turn: 200,
-  keep: 200,
-  density: 40,
-  crowd: 100,
-  suspend: 30,
-  resume: 30,
-  fork: 30,
-  sleep: 300,
-  http: 50,
-  authority: 1000,
+/** What each is asked for by, and how many are usual. */
+const benchmarks: Readonly<Record<string, Counts>> = {
+  launch: { n: 50 },
+  create: { n: 50 },
+  turn: { n: 200 },
+  keep: { n: 200 },
+  density: { n: 40 },
+  crowd: { n: 100 },
+  suspend: { n: 30 },
+  resume: { n: 30 },
+  fork: { n: 30 },
+  sleep: { n: 300 },
+  http: { n: 50 },
+  authority: { n: 1000 },
+  load: { clients: 64, tenants: 10, seconds: 60 },
 };
+const countNames = ['n', 'clients', 'tenants', 'seconds'] as const;
+type Counts = Readonly<Partial<Record<(typeof countNames)[number], number>>>;
 
 interface Percentiles {
   readonly median: number;
@@ -43,9 +47,13 @@ export interface BenchmarkReport extends Percentiles {
   readonly also: Readonly<Record<string, Percentiles & { readonly unit: string; readonly clock: string }>>;
   /** What a user would pick instead; why not, where this host cannot run it. */
   readonly baselines: Readonly<Record<string, (Percentiles & { readonly ratio: number }) | string>>;
+  /** What should not have been: the command fails with any. */
+  readonly findings?: readonly string[];
 }
 export interface BenchmarkOptions {
   readonly n: number;
+  /** Of `load`. */
+  readonly load: Readonly<Record<'clients' | 'tenants' | 'seconds', number>>;
   readonly bulkhead: Bulkhead;
   readonly signal: AbortSignal;
   readonly onProgress: (message: string) => void;
@@ -58,21 +66,24 @@ export async function bench(context: CommandContext, input: CommandInput): Promi
   const [name = '', ...more] = input.positionals;
   const usual = Object.hasOwn(benchmarks, name) ? benchmarks[name] : undefined;
   if (usual === undefined || more.length > 0) throw unknownBenchmark(name);
-  const n = parseCount(input.text('n'), usual);
+  const { n = 1, clients = 1, tenants = 1, seconds = 1 } = parseCounts(name, usual, input);
   const module = await loadBenchmark(name);
   const { stderr, interrupts } = context;
   const onProgress = (message: string): void => {
     if (!input.flag('quiet')) void stderr.line(stderr.style('dim', message));
   };
+  let exitCode = 0;
   for (const runtime of await whichRuntimes(context, input.texts('runtime'))) {
     await using local = await openLocal(context, {
       quiet: input.flag('quiet'),
       ...(runtime === undefined ? {} : { runtime }),
     });
-    const report = await module.run({ n, bulkhead: local.bulkhead, signal: interrupts.ended, onProgress });
+    const load = { clients, tenants, seconds };
+    const report = await module.run({ n, load, bulkhead: local.bulkhead, signal: interrupts.ended, onProgress });
     await context.stdout.write(input.flag('json') ? jsonLine(report) : formatReport(report));
+    if ((report.findings ?? []).length > 0) exitCode = 1;
   }
-  return 0;
+  return exitCode;
 }
 
 /** One after the other: side by side they would measure each other. */
@@ -96,11 +107,28 @@ async function loadBenchmark(name: string): Promise<BenchmarkModule> {
   return await import(file.href);
 }
 
-function parseCount(text: string | undefined, usual: number): number {
-  if (text === undefined) return usual;
-  const n = /^\d{1,6}$/.test(text) ? Number(text) : 0;
-  if (n < 1) throw new BulkheadError('invalid_request', `-n ${JSON.stringify(text)} is not a count from 1 to 999999.`);
-  return n;
+/** Errors: `invalid_request`, for one that this benchmark is not asked for by, too. */
+function parseCounts(benchmark: string, usual: Counts, input: CommandInput): Counts {
+  const counts: { -readonly [Name in keyof Counts]: Counts[Name] } = { ...usual };
+  for (const name of countNames) {
+    const text = input.text(name);
+    if (text === undefined) continue;
+    const option = name === 'n' ? '-n' : `--${name}`;
+    if (usual[name] === undefined) {
+      const taken = countNames.filter((other) => usual[other] !== undefined);
+      throw new BulkheadError('invalid_request', `\`bench ${benchmark}\` takes no ${option}.`, {
+        hint: `It takes ${taken.map((other) => (other === 'n' ? '-n' : `--${other}`)).join(', ')}.`,
+      });
+    }
+    counts[name] = parseCount(option, text);
+  }
+  return counts;
+}
+
+function parseCount(option: string, text: string): number {
+  const count = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  if (count >= 1) return count;
+  throw new BulkheadError('invalid_request', `${option} ${JSON.stringify(text)} is not a count from 1 to 999999.`);
 }
 
 function row(name: string, { median, p95, p99 }: Percentiles, rest: Readonly<Record<string, string>>): object {
@@ -109,7 +137,7 @@ function row(name: string, { median, p95, p99 }: Percentiles, rest: Readonly<Rec
 }
 
 function formatReport(report: BenchmarkReport): string {
-  const { benchmark, n, unit, clock, runtime, tier, accelerator, also, baselines } = report;
+  const { benchmark, n, unit, clock, runtime, tier, accelerator, also, baselines, findings = [] } = report;
   const rows = [
     row(benchmark, report, { unit, ratio: '1', clock }),
     ...Object.entries(also).map(([name, beside]) =>
@@ -121,7 +149,9 @@ function formatReport(report: BenchmarkReport): string {
         : row(name, baseline, { unit, ratio: formatNumber(baseline.ratio), clock: '' }),
     ),
   ];
-  return `${benchmark}: ${n} times on ${runtime} (${tier}, ${accelerator}), max ${formatNumber(report.max)} ${unit}\n\n${formatTable(rows)}`;
+  const found =
+    findings.length === 0 ? '' : `\nwhat should not have been:\n${findings.map((line) => `  ${line}\n`).join('')}`;
+  return `${benchmark}: ${n} times on ${runtime} (${tier}, ${accelerator}), max ${formatNumber(report.max)} ${unit}\n\n${formatTable(rows)}${found}`;
 }
 
 function unknownBenchmark(name: string): BulkheadError {

@@ -21,10 +21,12 @@ export async function launchInTime<T>(
 
 function describeLaunchFailure(error: unknown, signal: AbortSignal | undefined, timeout: AbortSignal): BulkheadError {
   if (signal?.aborted === true) return new BulkheadError('cancelled', 'The launch was cancelled.', { cause: error });
-  if (timeout.aborted) {
-    const message = `The machine was not ready within ${limits.launchTimeoutMs / 1000} s.`;
+  // Nobody but we have been in it: one that does not answer has not been given the processor.
+  if (timeout.aborted || BulkheadError.is(error, 'guest_unresponsive')) {
+    const message = 'The machine was not ready in time.';
     return new BulkheadError('launch_timeout', message, {
       hint: 'Try again when the host is less busy.',
+      details: { retryAfterMs: limits.launchTimeoutMs },
       cause: error,
     });
   }

@@ -1,12 +1,12 @@
 // A machine for a session, or nothing. The caller may give up at any moment and gets its answer at once; a machine that the
 // runtime hands over afterwards is destroyed, never leaked.
 
-import { BulkheadError } from '@bulkhead/protocol';
+import { BulkheadError, limits } from '@bulkhead/protocol';
 import type { CallOptions } from '../guest/guest.ts';
 import type { Clock } from '../lib/clock.ts';
-import type { Gate } from '../lib/gate.ts';
 import { type Minima, checkTier } from '../placement/place.ts';
 import type { Coming, LaunchSpec, Machine, Runtime, SnapshotSource } from '../runtimes/runtime.ts';
+import type { LaunchQueue } from './launch-queue.ts';
 import type { WarmPool } from './warm-pool.ts';
 
 /** What a machine is made from when it is not a template. */
@@ -31,7 +31,7 @@ export interface LaunchOptions {
   /** Machines that are there already. */
   readonly pool?: WarmPool;
   readonly clock: Clock;
-  readonly gate: Gate;
+  readonly queue: LaunchQueue;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   readonly onProgress?: (message: string) => void;
@@ -76,12 +76,13 @@ export function startLaunch(options: LaunchOptions): PendingLaunch {
     const ready = options.origin === undefined ? await options.pool?.claim(runtime, spec, call) : undefined;
     if (ready !== undefined) return await strongEnough(ready);
     // The time limit is the machine's, not the queue's.
-    place = await options.gate.enter(inner.signal);
+    place = await options.queue.enter(inner.signal, spec.tenant);
     inner.signal.throwIfAborted();
     cancelTimer = clock.after(options.timeoutMs, () =>
       abandon(
         new BulkheadError('launch_timeout', `The machine did not start within ${options.timeoutMs} ms.`, {
           hint: 'The host may be overloaded; `bulkhead doctor` shows what it can do.',
+          details: { retryAfterMs: limits.launchTimeoutMs },
         }),
       ),
     );

@@ -1,7 +1,7 @@
 import type { Clock } from '../lib/clock.ts';
-import type { Gate } from '../lib/gate.ts';
 import type { Minima } from '../placement/place.ts';
 import type { Runtime } from '../runtimes/runtime.ts';
+import type { LaunchQueue } from './launch-queue.ts';
 import type { SessionJournal, SnapshotKeeper } from './session-journal.ts';
 import type { SessionRecord } from './session-record.ts';
 import type { SessionTools } from './session-tools.ts';
@@ -14,7 +14,7 @@ export interface SessionOptions {
   readonly minima: () => Minima;
   readonly clock: Clock;
   /** Shared by all sessions: so many machines are launched at once. */
-  readonly gate: Gate;
+  readonly queue: LaunchQueue;
   readonly pool?: WarmPool;
   readonly record: SessionRecord;
   /** Of a new session: its first record is being kept. */

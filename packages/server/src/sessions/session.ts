@@ -87,14 +87,14 @@ export class Session {
   }
 
   async #launchMachine({ signal, onProgress, origin }: LaunchRequest): Promise<Machine> {
-    const { clock, gate, pool } = this.#options;
+    const { clock, queue, pool } = this.#options;
     const { id: session, tenant, size } = this.#record;
     await this.#keeping.durable();
     this.#launch = startLaunch({
       runtime: this.#options.runtime(),
       minima: this.#options.minima(),
       clock,
-      gate,
+      queue,
       ...(pool === undefined ? {} : { pool }),
       spec: { tenant, session, size },
       timeoutMs: limits.launchTimeoutMs,

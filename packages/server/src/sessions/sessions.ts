@@ -29,7 +29,6 @@ import type { ToolDescription } from '../authority/tool-description.ts';
 import type { CallAnswer } from '../guest/guest-calls.ts';
 import type { CallOptions } from '../guest/guest.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
-import { Gate } from '../lib/gate.ts';
 import type { Plan } from '../placement/place.ts';
 import {
   checkCheckpointName,
@@ -46,6 +45,7 @@ import type { SessionGuest } from './session-guest.ts';
 import type { SessionCall, SessionTools } from './session-tools.ts';
 import { OutsideCalls, type OutsideOptions } from './outside-calls.ts';
 import type { LaunchRequest } from './launch.ts';
+import { LaunchQueue } from './launch-queue.ts';
 import { RuntimeChoice, type RuntimeChoiceOptions } from './runtime-choice.ts';
 import { Session } from './session.ts';
 import type { Turn } from './turn.ts';
@@ -93,6 +93,8 @@ export interface SessionsOptions extends RuntimeChoiceOptions {
   readonly tools?: SessionTools;
   /** How many machines are held ready for sessions to come; none without it. */
   readonly pool?: PoolBounds;
+  /** A new session that would wait for longer until its machine is begun with is refused; none is without it. */
+  readonly launchWaitMaxMs?: number;
   /** Called after every transition, in order; must not throw. `before` is undefined for a new session. */
   readonly onTransition?: (before: SessionRecord | undefined, after: SessionRecord) => void;
 }
@@ -122,7 +124,7 @@ export class Sessions implements AsyncDisposable {
   readonly #tools: SessionTools | undefined;
   readonly #outside: OutsideCalls | undefined;
   readonly #onTransition: (before: SessionRecord | undefined, after: SessionRecord) => void;
-  readonly #gate = new Gate(launchesAtOnce);
+  readonly #queue: LaunchQueue;
   readonly #pool: WarmPool | undefined;
   readonly #sessions = new Map<SessionId, Session>();
   #closing: Promise<void> | undefined;
@@ -134,14 +136,20 @@ export class Sessions implements AsyncDisposable {
     this.#keeper = options.keeper;
     this.#tools = options.tools;
     this.#outside = options.tools === undefined ? undefined : new OutsideCalls(options.tools);
-    const shared = { clock: this.#clock, gate: this.#gate };
+    const { launchWaitMaxMs } = options;
+    this.#queue = new LaunchQueue({
+      clock: this.#clock,
+      places: launchesAtOnce,
+      ...(launchWaitMaxMs === undefined ? {} : { waitMaxMs: launchWaitMaxMs }),
+    });
+    const shared = { clock: this.#clock, queue: this.#queue };
     this.#pool = options.pool === undefined ? undefined : new WarmPool({ ...shared, ...options.pool });
     this.#onTransition = options.onTransition ?? ((): void => undefined);
   }
 
   /**
    * A session with its machine running. Cancelled or failed, it leaves no machine behind.
-   * Errors: `invalid_request`, `tier_unavailable`, `session_ended` when it was terminated meanwhile, `cancelled`, and those of `Runtime.prepare` and `launch`.
+   * Errors: `invalid_request`, `tier_unavailable`, `capacity_exhausted`, `session_ended` when it was terminated meanwhile, `cancelled`, and those of `Runtime.prepare` and `launch`.
    */
   async createSession(request: CreateSessionRequest, options: CreateSessionOptions = {}): Promise<SessionHandle> {
     const { id, ready } = this.beginSession(request, options);
@@ -163,12 +171,13 @@ export class Sessions implements AsyncDisposable {
     const subject = checkSubject(request.subject ?? localSubject);
     const labels = checkLabels(request.labels ?? {});
     const grant = checkGrant(request.grant ?? []);
+    const admission = this.#queue.admit(tenant, 1);
     const [session] = this.#begin(
       { tenant, subject, labels, grant, size, runtime, tier, minimumTier, timeLimits, parent: null },
       1,
     );
     if (session === undefined) throw new TypeError('one session was begun');
-    return { id: session.record.id, ready: launch(session, options) };
+    return { id: session.record.id, ready: launch(session, options, admission) };
   }
 
   /** Where a session would go, and why. Errors: `invalid_request`. */
@@ -212,7 +221,7 @@ export class Sessions implements AsyncDisposable {
       runtime: () => this.#choice.find(record.runtime),
       minima: () => this.#choice.minima(record),
       clock: this.#clock,
-      gate: this.#gate,
+      queue: this.#queue,
       ...(this.#pool === undefined ? {} : { pool: this.#pool }),
       record,
       ...(begun === undefined ? {} : { begun }),
@@ -251,7 +260,7 @@ export class Sessions implements AsyncDisposable {
 
   /**
    * `count` new sessions that begin as copies of one that is ready or suspended, each with randomness, names and keys of its own. All of them, or none.
-   * Errors: `not_found`, `invalid_request`, `forbidden` for a grant beyond the parent's, `state_conflict`, `session_ended`, those of `Machine.capture` and `Runtime.restore`.
+   * Errors: `not_found`, `invalid_request`, `forbidden` for a grant beyond the parent's, `capacity_exhausted`, `state_conflict`, `session_ended`, those of `Machine.capture` and `Runtime.restore`.
    */
   async forkSession(
     tenant: TenantId,
@@ -266,6 +275,7 @@ export class Sessions implements AsyncDisposable {
     }
     const parent = this.#find(tenant, id);
     const grant = narrowGrant(parent.record.grant, options.grant);
+    using _admission = this.#queue.admit(tenant, count);
     await using origin = await openForkSource(parent, this.#keeper, this.#clock);
     const { labels, size, runtime, tier, minimumTier, timeLimits } = parent.record;
     const subject = checkSubject(options.subject ?? parent.record.subject);
@@ -480,8 +490,9 @@ export class Sessions implements AsyncDisposable {
 }
 
 /** Rejects with why there is no machine; the session is then final. */
-function launch(session: Session, request: LaunchRequest): Promise<SessionRecord> {
-  const ready = session.launch(request).then(() => session.record);
+function launch(session: Session, request: LaunchRequest, admission?: Disposable): Promise<SessionRecord> {
+  const launched = session.launch(request).finally(() => admission?.[Symbol.dispose]());
+  const ready = launched.then(() => session.record);
   ready.catch(() => undefined);
   return ready;
 }

@@ -4,8 +4,8 @@
 
 import { BulkheadError, type SizeName, type TenantId } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
-import type { Gate } from '../lib/gate.ts';
 import type { LaunchSpec, Machine, Runtime, SpareMachine } from '../runtimes/runtime.ts';
+import type { LaunchQueue } from './launch-queue.ts';
 
 export interface PoolBounds {
   /** Held ready for a tenant and size for as long as there is any demand, at least. */
@@ -17,7 +17,7 @@ export interface PoolBounds {
 export interface WarmPoolOptions extends PoolBounds {
   readonly clock: Clock;
   /** Shared with the launches that somebody waits for. */
-  readonly gate: Gate;
+  readonly queue: LaunchQueue;
 }
 
 /** Demand is what was asked for within this time. */
@@ -146,9 +146,9 @@ export class WarmPool implements AsyncDisposable {
   }
 
   async #add({ runtime, tenant, size, spares }: Shelf): Promise<void> {
-    const { gate } = this.#options;
+    const { queue } = this.#options;
     const { signal } = this.#closing;
-    using _place = await gate.enter(signal);
+    using _place = await queue.enter(signal, tenant);
     const spare = await runtime.launchSpare({ tenant, size }, { signal });
     spares.add(spare);
     void spare.exited.then(() => spares.delete(spare));

@@ -10,16 +10,23 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadAndRun } from '../../src/runtimes/qemu/qemu-launch.ts';
 import { Qmp } from '../../src/runtimes/qemu/qmp.ts';
-import { type TemplateMemory, TenantMemories, loadTemplateMemory } from '../../src/runtimes/qemu/template-memory.ts';
+import {
+  type IdleBounds,
+  type TemplateMemory,
+  TenantMemories,
+  loadTemplateMemory,
+} from '../../src/runtimes/qemu/template-memory.ts';
 
-function makeMemories(idleMaxCount: number): { memories: TenantMemories; loaded: number[] } {
+const idle = { maxCount: 2, keptCount: 2, keptMs: 60_000 };
+
+function makeMemories(bounds: Partial<IdleBounds> = {}): { memories: TenantMemories; loaded: number[] } {
   const loaded: number[] = [];
   const load = (): TemplateMemory => {
     const fd = openSync('/dev/null', 'r');
     loaded.push(fd);
     return { fd, sealed: Promise.resolve() };
   };
-  return { memories: new TenantMemories(load, idleMaxCount), loaded };
+  return { memories: new TenantMemories(load, { ...idle, ...bounds }), loaded };
 }
 
 function isOpen(fd: number): boolean {
@@ -42,7 +49,7 @@ async function closed(...fds: readonly (number | undefined)[]): Promise<void> {
 }
 
 test('a tenant has one copy, another tenant another', async () => {
-  const { memories, loaded } = makeMemories(2);
+  const { memories, loaded } = makeMemories();
   const [first, second, other] = [memories.acquire('a'), memories.acquire('a'), memories.acquire('b')];
   assert.equal(first.fd, second.fd);
   assert.notEqual(first.fd, other.fd);
@@ -53,7 +60,7 @@ test('a tenant has one copy, another tenant another', async () => {
 });
 
 test('of the copies that nobody uses, the last used ones are kept; one in use is never let go', async () => {
-  const { memories, loaded } = makeMemories(1);
+  const { memories, loaded } = makeMemories({ maxCount: 1, keptCount: 1 });
   const held = memories.acquire('held');
   for (const tenant of ['a', 'b', 'c']) memories.acquire(tenant)[Symbol.dispose]();
   await closed(loaded[1], loaded[2]);
@@ -67,12 +74,26 @@ test('of the copies that nobody uses, the last used ones are kept; one in use is
   held[Symbol.dispose]();
 });
 
+test('many are kept between two sessions, few when nobody has come back, none when the memory is needed', async () => {
+  const { memories, loaded } = makeMemories({ maxCount: 3, keptCount: 1, keptMs: 50 });
+  using held = memories.acquire('held');
+  for (const tenant of ['a', 'b', 'c']) memories.acquire(tenant)[Symbol.dispose]();
+  await settled();
+  assert.deepEqual(loaded.map(isOpen), [true, true, true, true]);
+  await closed(loaded[1], loaded[2]);
+  assert.deepEqual(loaded.map(isOpen), [true, false, false, true]);
+  assert.equal(await memories.giveWay(), true);
+  assert.deepEqual(loaded.map(isOpen), [true, false, false, false]);
+  assert.equal(await memories.giveWay(), false);
+  assert.ok(isOpen(held.fd));
+});
+
 test('a failure is not kept, and its descriptor neither', async () => {
   let failures = 1;
   const memories = new TenantMemories(() => {
     const fd = openSync('/dev/null', 'r');
     return { fd, sealed: failures-- > 0 ? Promise.reject(new Error('no space')) : Promise.resolve() };
-  });
+  }, idle);
   const failed = memories.acquire('a');
   await assert.rejects(failed.sealed, /no space/);
   assert.ok(isOpen(failed.fd), 'somebody holds it');
@@ -87,7 +108,7 @@ test('a failure is not kept, and its descriptor neither', async () => {
 test('a copy is not closed while it is being filled', async () => {
   const filling = Promise.withResolvers<undefined>();
   const fd = openSync('/dev/null', 'r');
-  const memories = new TenantMemories(() => ({ fd, sealed: filling.promise }));
+  const memories = new TenantMemories(() => ({ fd, sealed: filling.promise }), idle);
   memories.acquire('a')[Symbol.dispose]();
   memories.close();
   await settled();

@@ -17,9 +17,10 @@ export interface Harness {
 export interface HarnessOptions extends Omit<FakeRuntimeOptions, 'clock'> {
   readonly keeper?: SnapshotKeeper;
   readonly journal?: SessionJournal;
+  readonly launchWaitMaxMs?: number;
 }
 
-export function openHarness({ keeper, journal, ...options }: HarnessOptions = {}): Harness {
+export function openHarness({ keeper, journal, launchWaitMaxMs, ...options }: HarnessOptions = {}): Harness {
   const clock = new SteppedClock();
   const runtime = new FakeRuntime({ ...options, clock });
   const transitions: string[] = [];
@@ -28,6 +29,7 @@ export function openHarness({ keeper, journal, ...options }: HarnessOptions = {}
     clock,
     ...(keeper === undefined ? {} : { keeper }),
     ...(journal === undefined ? {} : { journal }),
+    ...(launchWaitMaxMs === undefined ? {} : { launchWaitMaxMs }),
     onTransition: (_before: SessionRecord | undefined, after: SessionRecord) => transitions.push(after.state),
   });
   return { clock, runtime, sessions, tenant: makeId('tenant'), transitions };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { BulkheadError, type SizeName, type TenantId, makeId } from '@bulkhead/protocol';
-import { Gate } from '../../src/lib/gate.ts';
+import { LaunchQueue } from '../../src/sessions/launch-queue.ts';
 import { FakeRuntime, type FakeRuntimeOptions } from '../../src/runtimes/fake/fake-runtime.ts';
 import { SteppedClock } from '../../src/runtimes/fake/stepped-clock.ts';
 import type { LaunchSpec, Machine, SpareMachine, SpareSpec } from '../../src/runtimes/runtime.ts';
@@ -24,7 +24,13 @@ function openPool(
 ): Pooled {
   const clock = new SteppedClock();
   const runtime = new Made({ ...options, clock });
-  const pool = new WarmPool({ clock, gate: new Gate(4), minCount: 0, maxCount: 10, ...bounds });
+  const pool = new WarmPool({
+    clock,
+    queue: new LaunchQueue({ clock, places: 4 }),
+    minCount: 0,
+    maxCount: 10,
+    ...bounds,
+  });
   const tenant = makeId('tenant');
   const claim = (whose = tenant, size: SizeName = 'small'): Promise<Machine | undefined> =>
     pool.claim(runtime, { tenant: whose, session: makeId('session'), size });

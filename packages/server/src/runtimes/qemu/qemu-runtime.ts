@@ -1,6 +1,7 @@
 // The `qemu` runtime: every machine is a copy-on-write restore of a warmed template, in a jail, made unique before anybody has it.
 
 import { readdir, rm } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { BulkheadError, type SizeName, type TenantId } from '@bulkhead/protocol';
 import { buildImage } from '../../images/image-build.ts';
@@ -37,6 +38,10 @@ import { TenantMemories, loadTemplateMemory } from './template-memory.ts';
 import { type Template, type TemplateOptions, ensureTemplate, measureColdBoot, sweepTemplates } from './template.ts';
 
 const mib = 1024 * 1024;
+/** Copies of a template that nobody uses, as many as fit into this part of the host's memory; a machine that needs the room has it. */
+const idleCopiesPart = 0.25;
+const idleCopiesKeptCount = 2;
+const idleCopiesKeptMs = 60_000;
 
 export interface QemuRuntimeOptions {
   readonly cacheDir: string;
@@ -68,6 +73,8 @@ export class QemuRuntime implements Runtime {
   readonly #cgroups: CgroupRoot | undefined;
   readonly #machines = new Set<QemuMachine>();
   readonly #prepared = new Map<SizeName, Promise<Prepared>>();
+  /** Of all sizes that are prepared. */
+  readonly #memories: TenantMemories[] = [];
   readonly #snapshots = new SnapshotWorker();
   readonly #host: LaunchHost;
   #image: Promise<Image> | undefined;
@@ -134,7 +141,14 @@ export class QemuRuntime implements Runtime {
   async #makePrepared(size: SizeName, options: PrepareOptions): Promise<Prepared> {
     const template = await ensureTemplate(await this.#templateOptions(size, options));
     const sizeBytes = template.hardware.size.memoryMib * mib;
-    return { template, memories: new TenantMemories(() => loadTemplateMemory(template.memoryPath, sizeBytes)) };
+    const fitting = Math.floor((idleCopiesPart * totalmem()) / sizeBytes);
+    const memories = new TenantMemories(() => loadTemplateMemory(template.memoryPath, sizeBytes), {
+      maxCount: Math.max(idleCopiesKeptCount, fitting),
+      keptCount: idleCopiesKeptCount,
+      keptMs: idleCopiesKeptMs,
+    });
+    this.#memories.push(memories);
+    return { template, memories };
   }
 
   async #templateOptions(size: SizeName, options: PrepareOptions): Promise<TemplateOptions> {
@@ -213,7 +227,7 @@ export class QemuRuntime implements Runtime {
   ): Promise<QemuMachine> {
     if (this.#closed) throw new BulkheadError('session_ended', 'This runtime is closed.');
     const { template, memories } = await this.#prepare(spec.size, options);
-    checkRoom(await (this.#options.readRoom ?? readRoom)(this.#options.cacheDir), spec.size);
+    await this.#ensureRoom(spec.size);
     const copy = this.#whoseMemory(spec.tenant);
     const started = performance.now();
     const machine = await launchInTime(options.signal, async (signal) => {
@@ -229,6 +243,17 @@ export class QemuRuntime implements Runtime {
     this.#machines.add(machine);
     void machine.exited.then(() => this.#machines.delete(machine));
     return machine;
+  }
+
+  async #ensureRoom(size: SizeName): Promise<void> {
+    const read = this.#options.readRoom ?? readRoom;
+    try {
+      checkRoom(await read(this.#options.cacheDir), size);
+    } catch (error) {
+      const given = await Promise.all(this.#memories.map((memories) => memories.giveWay()));
+      if (!given.includes(true)) throw error;
+      checkRoom(await read(this.#options.cacheDir), size);
+    }
   }
 
   #whoseMemory(tenant: TenantId | null): string {
@@ -262,10 +287,8 @@ export class QemuRuntime implements Runtime {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#machines].map((machine) => machine[Symbol.asyncDispose]()));
-    for (const preparing of this.#prepared.values()) {
-      const prepared = await preparing.catch(() => undefined);
-      prepared?.memories.close();
-    }
+    await Promise.allSettled(this.#prepared.values());
+    for (const memories of this.#memories) memories.close();
     this.#prepared.clear();
     await this.#snapshots[Symbol.asyncDispose]();
   }
