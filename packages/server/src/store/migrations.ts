@@ -8,6 +8,7 @@ import { addApprovals } from './migrations/0004-approvals.ts';
 import { addSteps } from './migrations/0005-steps.ts';
 import { addEgress } from './migrations/0006-egress.ts';
 import { addAdmission } from './migrations/0007-admission.ts';
+import { addCallers } from './migrations/0008-callers.ts';
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-sessions': { up: createTables },
@@ -17,4 +18,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0005-steps': { up: addSteps },
   '0006-egress': { up: addEgress },
   '0007-admission': { up: addAdmission },
+  '0008-callers': { up: addCallers },
 };
