@@ -138,7 +138,7 @@ export class SessionStore {
         .deleteFrom('sessions')
         .where('tenant', '=', tenant)
         .where('host', '=', this.#lease.name)
-        .where('state', 'in', ['terminated', 'failed'])
+        .where('ended', '=', true)
         .execute(),
     );
   }

@@ -23,7 +23,8 @@ function suite(kind: DatabaseKind): void {
 
   before(async () => {
     server = await openTestDatabase(kind);
-    databases = [await Database.open(server.connection), await Database.open(server.connection)];
+    const open = (): Promise<Database> => Database.open(server.connection, { prepares: kind === 'embedded' });
+    databases = [await open(), await open()];
     one = new Store(databases[0], await takeLease(databases[0], 'host:one', 'one'));
     two = new Store(databases[1], await takeLease(databases[1], 'host:two', 'two'));
   });

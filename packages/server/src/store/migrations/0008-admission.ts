@@ -25,7 +25,7 @@ export async function addAdmission(database: Kysely<unknown>): Promise<void> {
             coalesce(sum(scratch_mib), 0) AS disk,
             count(*) FILTER (WHERE state <> 'suspended') AS machines,
             coalesce(sum(memory_mib) FILTER (WHERE state <> 'suspended'), 0) AS memory
-          FROM sessions WHERE tenant = whose AND state NOT IN ('terminated', 'failed')
+          FROM sessions WHERE tenant = whose AND NOT ended
         ) AS used,
         LATERAL (
           VALUES ('sessions', sessions), ('machines', machines), ('memoryMib', memory), ('diskMib', disk)
