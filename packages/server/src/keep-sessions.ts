@@ -40,11 +40,11 @@ export interface Keeping extends AsyncDisposable {
 export async function keepSessions(config: Config): Promise<Keeping> {
   await using opening = new AsyncDisposableStack();
   const { path, lockFd } = opening.use(await openDataDirectory(config.stateDir));
-  const connection =
-    config.databaseUrl === undefined
-      ? opening.use(await EmbeddedPostgres.start(path, lockFd)).connection
-      : { connectionString: config.databaseUrl };
-  const database = opening.use(await Database.open(connection));
+  const { databaseUrl } = config;
+  const embedded =
+    databaseUrl === undefined ? opening.use(await EmbeddedPostgres.start(path, lockFd)).connection : undefined;
+  const connection = embedded ?? { connectionString: databaseUrl };
+  const database = opening.use(await Database.open(connection, { prepares: embedded !== undefined }));
   const host = await hostId(join(path, 'host-id'));
   // The data directory is ours alone: whoever had this host's lease before is gone.
   const lease = await takeLease(database, `host:${host}`, host);

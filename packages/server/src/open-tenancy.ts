@@ -52,9 +52,7 @@ export function openTenancy({ config, keeping, sessions, clock = systemClock }: 
   const remember = <Value>(read: (id: string) => Promise<Value>): ShortMemory<Value> =>
     new ShortMemory({ clock, read, maxAgeMs: knownMs, maxCount: knownMaxCount });
   const knownKeys = remember((id) => store.keys.find(id));
-  const knownTenants = remember(async (id) =>
-    id.startsWith('ten_') ? await store.tenants.get(id) : await store.tenants.byName(id),
-  );
+  const knownTenants = remember((idOrName) => store.tenants.find(idOrName));
   const tenants = new StoredTenants({
     store,
     clock,
@@ -82,7 +80,6 @@ export function openTenancy({ config, keeping, sessions, clock = systemClock }: 
       clock,
       keys: knownKeys,
       tenants: knownTenants,
-      disabledSubjects: remember((id) => store.authority.disabledSubjects(id)),
       keyStore: store.keys,
       tokens: config.oidc === undefined ? undefined : new TokenVerifier(config.oidc),
       rates: new RateLimits(clock),

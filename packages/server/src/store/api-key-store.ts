@@ -1,7 +1,7 @@
 import { BulkheadError } from '@bulkhead/protocol';
 import { type Selectable, sql } from 'kysely';
 import type { Place } from '../lib/page.ts';
-import { type Database, type StoreTransaction, everyTenant } from './database.ts';
+import type { Database, StoreTransaction } from './database.ts';
 import type { Schema } from './schema.ts';
 import { lockTenant, readTenant } from './tenant-row.ts';
 
@@ -58,11 +58,9 @@ export class ApiKeyStore {
     });
   }
 
-  /** Whose ever it is: who asks is not known yet. */
+  /** Whose ever it is: who asks is not known yet. Asked, for a while, before every request. */
   async find(id: string): Promise<ApiKeyRow | undefined> {
-    const row = await this.#database.transaction(everyTenant, (transaction) =>
-      transaction.selectFrom('api_keys').selectAll().where('id', '=', id).executeTakeFirst(),
-    );
+    const [row] = await this.#database.query(sql<Selectable<Schema['api_keys']>>`SELECT * FROM find_key(${id})`);
     return row === undefined ? undefined : toRow(row);
   }
 

@@ -48,14 +48,6 @@ export class AuthorityStore {
     return Number(row?.version ?? 0);
   }
 
-  /** Asked, for a while, before every request. */
-  async disabledSubjects(tenant: string): Promise<readonly string[]> {
-    const row = await this.#database.transaction(tenant, (transaction) =>
-      transaction.selectFrom('authority').select('disabled_subjects').where('tenant', '=', tenant).executeTakeFirst(),
-    );
-    return row?.disabled_subjects ?? [];
-  }
-
   /** Of one moment. Errors: `not_found` for a tenant that is none, or no more. */
   async read(tenant: string): Promise<AuthorityRows> {
     return await this.#database.transaction(tenant, async (transaction) => {

@@ -21,15 +21,29 @@ const poolOptions: PoolConfig = {
   idle_in_transaction_session_timeout: 30_000,
 };
 
-export class Database implements AsyncDisposable {
-  readonly #kysely: Kysely<Schema>;
+export interface DatabaseOptions {
+  /** Whether a connection leads to one backend for as long as it is open, which a pooler in between does not promise: single statements are prepared once on each. */
+  readonly prepares?: boolean;
+}
 
-  private constructor(kysely: Kysely<Schema>) {
+/** Texts of statements are written in the code: there are no more, unless one is made up of parts. */
+const preparedMaxCount = 100;
+
+export class Database implements AsyncDisposable {
+  readonly #pool: Pool;
+  readonly #kysely: Kysely<Schema>;
+  readonly #prepares: boolean;
+  /** The name of each text. */
+  readonly #prepared = new Map<string, string>();
+
+  private constructor(pool: Pool, kysely: Kysely<Schema>, prepares: boolean) {
+    this.#pool = pool;
     this.#kysely = kysely;
+    this.#prepares = prepares;
   }
 
   /** Brings the tables up to date. Errors: `store_unavailable`; `config_invalid` for a role that sees too much; `internal` when another version of Bulkhead has gone further. */
-  static async open(connection: PoolConfig): Promise<Database> {
+  static async open(connection: PoolConfig, { prepares = false }: DatabaseOptions = {}): Promise<Database> {
     const pool = new Pool({ ...poolOptions, ...connection });
     // A connection that breaks, used or not: its query fails, the next one opens another.
     pool.on('error', () => undefined);
@@ -47,7 +61,7 @@ export class Database implements AsyncDisposable {
       await kysely.destroy().catch(() => undefined);
       throw queryError(error);
     }
-    return new Database(kysely);
+    return new Database(pool, kysely, prepares);
   }
 
   /** All of `work` or nothing. It sees the rows of one tenant. Errors: `store_unavailable`, `internal`, those of `work`. */
@@ -64,11 +78,24 @@ export class Database implements AsyncDisposable {
 
   /** One statement that is a transaction of its own, and says itself whose rows it works with. Errors: `store_unavailable`, `internal`. */
   async query<T>(statement: RawBuilder<T>): Promise<readonly T[]> {
+    const { sql: text, parameters } = statement.compile(this.#kysely);
+    const name = this.#nameOf(text);
+    const values = [...parameters];
     try {
-      return (await statement.execute(this.#kysely)).rows;
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- whoever writes the statement says what its rows are
+      return (await this.#pool.query({ ...(name === undefined ? {} : { name }), text, values })).rows as readonly T[];
     } catch (error) {
       throw queryError(error);
     }
+  }
+
+  #nameOf(text: string): string | undefined {
+    if (!this.#prepares) return undefined;
+    const known = this.#prepared.get(text);
+    if (known !== undefined || this.#prepared.size >= preparedMaxCount) return known;
+    const name = `bulkhead-${this.#prepared.size}`;
+    this.#prepared.set(text, name);
+    return name;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

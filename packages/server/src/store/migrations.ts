@@ -7,6 +7,9 @@ import { addAuthority } from './migrations/0003-authority.ts';
 import { addApprovals } from './migrations/0004-approvals.ts';
 import { addSteps } from './migrations/0005-steps.ts';
 import { addEgress } from './migrations/0006-egress.ts';
+import { changeSessionsInPlace } from './migrations/0007-sessions-in-place.ts';
+import { addAdmission } from './migrations/0008-admission.ts';
+import { addCallers } from './migrations/0009-callers.ts';
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-sessions': { up: createTables },
@@ -15,4 +18,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0004-approvals': { up: addApprovals },
   '0005-steps': { up: addSteps },
   '0006-egress': { up: addEgress },
+  '0007-sessions-in-place': { up: changeSessionsInPlace },
+  '0008-admission': { up: addAdmission },
+  '0009-callers': { up: addCallers },
 };

@@ -31,6 +31,8 @@ export interface Schema {
     readonly created_at_unix_ms: BigInteger;
     readonly created_at: DatabaseTime;
     readonly changed_at: DatabaseTime;
+    /** By its state. */
+    readonly ended: ColumnType<boolean, never>;
   };
   readonly turns: {
     readonly id: string;

@@ -1,12 +1,11 @@
 import type { Labels, SessionState } from '@bulkhead/protocol';
 import { type Selectable, sql } from 'kysely';
 import type { Place } from '../lib/page.ts';
-import { checkQuotas, checkTenantTakes } from './admission.ts';
-import { type Database, type StoreTransaction, everyTenant } from './database.ts';
-import { type Lease, checkLease } from './lease.ts';
+import { keepAdmitted, tierStrengths } from './admission.ts';
+import { type Database, everyTenant } from './database.ts';
+import type { Lease } from './lease.ts';
 import type { Schema } from './schema.ts';
-import { keepStep, sessionChanged } from './step.ts';
-import { lockTenant } from './tenant-row.ts';
+import { keepStep } from './step.ts';
 
 export interface SessionRow {
   readonly id: string;
@@ -50,75 +49,38 @@ export class SessionStore {
   async begin(rows: readonly SessionRow[]): Promise<void> {
     const [first] = rows;
     if (first === undefined) return;
-    const { tenant } = first;
-    await this.#database.transaction(tenant, async (transaction) => {
-      await lockTenant(transaction, tenant);
-      await checkLease(transaction, this.#lease);
-      const { quotas } = await checkTenantTakes(transaction, rows);
-      await transaction
-        .insertInto('sessions')
-        .values(
-          rows.map((row) => ({
-            id: row.id,
-            tenant,
-            host: this.#lease.name,
-            created_at_unix_ms: row.createdAtUnixMs,
-            memory_mib: row.memoryMib,
-            scratch_mib: row.scratchMib,
-            ...changing(row),
-          })),
-        )
-        .onConflict((conflict) => conflict.doNothing())
-        .execute();
-      await checkQuotas(transaction, tenant, quotas, 'create');
-    });
+    const { name, generation } = this.#lease;
+    const each = <T>(of: (row: SessionRow) => T): readonly T[] => rows.map(of);
+    await keepAdmitted(
+      this.#database,
+      sql`begin_sessions(
+        ${first.tenant}, ${name}, ${generation}, ${tierStrengths},
+        ${each(({ id }) => id)}, ${each((row) => row.generation)}, ${each(({ state }) => state)}, ${each(({ subject }) => subject)},
+        ${each(({ labels }) => JSON.stringify(labels))}, ${each(({ record }) => JSON.stringify(record))},
+        ${each(({ createdAtUnixMs }) => createdAtUnixMs)}, ${each(({ memoryMib }) => memoryMib)},
+        ${each(({ scratchMib }) => scratchMib)}, ${each(({ tier }) => tier)}
+      )`,
+    );
   }
 
   /**
    * The next generation of a session. Errors: `state_conflict` when the row has another generation than the one before this, or the lease is lost;
-   * `quota_exceeded` for one that was asleep and is to have a machine; `store_unavailable`.
+   * `quota_exceeded` for one that was asleep and is to have a machine, `host_unsupported` and `not_found` as in `begin`; `store_unavailable`.
    */
   async save(row: SessionRow): Promise<void> {
-    const { tenant } = row;
     if (row.state !== 'resuming') {
       await keepStep(this.#database, this.#lease, row);
       return;
     }
-    await this.#database.transaction(tenant, async (transaction) => {
-      await lockTenant(transaction, tenant);
-      await checkLease(transaction, this.#lease);
-      const asleep = await this.#isAsleep(transaction, row);
-      await this.#update(transaction, row);
-      if (!asleep) return;
-      const { quotas } = await checkTenantTakes(transaction, [row]);
-      await checkQuotas(transaction, tenant, quotas, 'wake');
-    });
-  }
-
-  async #isAsleep(transaction: StoreTransaction, { id, tenant }: SessionRow): Promise<boolean> {
-    const before = await transaction
-      .selectFrom('sessions')
-      .select('state')
-      .where('tenant', '=', tenant)
-      .where('id', '=', id)
-      .executeTakeFirst();
-    return before?.state === 'suspended';
-  }
-
-  async #update(transaction: StoreTransaction, row: SessionRow): Promise<void> {
-    const { id, tenant, generation } = row;
-    const { numUpdatedRows } = await transaction
-      .updateTable('sessions')
-      .set({ ...changing(row), generation: String(generation), changed_at: sql<Date>`now()` })
-      .where('tenant', '=', tenant)
-      .where('id', '=', id)
-      .where('host', '=', this.#lease.name)
-      .where('generation', '<=', String(generation))
-      .where('generation', '>=', String(generation - 1))
-      .executeTakeFirst();
-    if (numUpdatedRows === 0n) {
-      throw sessionChanged();
-    }
+    const { name, generation: holds } = this.#lease;
+    const { id, tenant, generation, state, subject, labels, record, tier } = row;
+    await keepAdmitted(
+      this.#database,
+      sql`wake_session(
+        ${tenant}, ${name}, ${holds}, ${tierStrengths},
+        ${id}, ${generation}, ${state}, ${subject}, ${JSON.stringify(labels)}, ${JSON.stringify(record)}, ${tier}
+      )`,
+    );
   }
 
   /** Every session of this host, oldest first. */
@@ -176,21 +138,10 @@ export class SessionStore {
         .deleteFrom('sessions')
         .where('tenant', '=', tenant)
         .where('host', '=', this.#lease.name)
-        .where('state', 'in', ['terminated', 'failed'])
+        .where('ended', '=', true)
         .execute(),
     );
   }
-}
-
-/** What the generations of a session differ in. */
-function changing({ subject, labels, state, generation, record }: SessionRow): {
-  readonly subject: string;
-  readonly labels: string;
-  readonly state: string;
-  readonly generation: number;
-  readonly record: string;
-} {
-  return { subject, labels: JSON.stringify(labels), state, generation, record: JSON.stringify(record) };
 }
 
 function toKept({ id, tenant, state, generation, record }: Selectable<Schema['sessions']>): KeptSession {

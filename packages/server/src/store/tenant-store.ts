@@ -1,11 +1,18 @@
 import { BulkheadError } from '@bulkhead/protocol';
-import { sql } from 'kysely';
+import { type Selectable, sql } from 'kysely';
 import type { Place } from '../lib/page.ts';
 import { type NewApiKey, insertKey } from './api-key-store.ts';
 import { type Database, type StoreTransaction, everyTenant } from './database.ts';
+import type { Schema } from './schema.ts';
 import { type TenantRow, lockTenant, readTenant, toTenantRow } from './tenant-row.ts';
 
 export type NewTenant = Omit<TenantRow, 'version' | 'deletedAtUnixMs'>;
+
+export interface KnownTenant extends TenantRow {
+  readonly disabledSubjects: readonly string[];
+}
+
+type FoundTenant = Selectable<Schema['tenants']> & Pick<Selectable<Schema['authority']>, 'disabled_subjects'>;
 
 export class TenantStore {
   readonly #database: Database;
@@ -49,16 +56,11 @@ export class TenantStore {
     return await this.#database.transaction(id, (transaction) => readTenant(transaction, id));
   }
 
-  async byName(name: string): Promise<TenantRow | undefined> {
-    const row = await this.#database.transaction(everyTenant, (transaction) =>
-      transaction
-        .selectFrom('tenants')
-        .selectAll()
-        .where('name', '=', name)
-        .where('deleted_at_unix_ms', 'is', null)
-        .executeTakeFirst(),
-    );
-    return row === undefined ? undefined : toTenantRow(row);
+  /** By its id, also one that has been deleted, or by the name of one that is there. Asked, for a while, before every request. */
+  async find(idOrName: string): Promise<KnownTenant | undefined> {
+    const isName = !idOrName.startsWith('ten_');
+    const [row] = await this.#database.query(sql<FoundTenant>`SELECT * FROM find_tenant(${idOrName}, ${isName})`);
+    return row === undefined ? undefined : { ...toTenantRow(row), disabledSubjects: row.disabled_subjects };
   }
 
   /** Oldest first. `deleted`: those that were deleted, too. */

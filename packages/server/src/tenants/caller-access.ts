@@ -4,7 +4,7 @@ import { BulkheadError, type TenantId, parseId } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
 import type { ShortMemory } from '../lib/short-memory.ts';
 import type { ApiKeyRow, ApiKeyStore } from '../store/api-key-store.ts';
-import type { TenantRow } from '../store/tenant-row.ts';
+import type { KnownTenant } from '../store/tenant-store.ts';
 import type { Caller } from './caller.ts';
 import { type KeySecret, parseSecret, sameHash } from './key-secret.ts';
 import { localTenant } from './local-tenant.ts';
@@ -17,9 +17,7 @@ export interface CallerAccessOptions {
   readonly clock: Clock;
   readonly keys: ShortMemory<ApiKeyRow | undefined>;
   /** By id or by name. */
-  readonly tenants: ShortMemory<TenantRow | undefined>;
-  /** Of a tenant, those that it has disabled. */
-  readonly disabledSubjects: ShortMemory<readonly string[]>;
+  readonly tenants: ShortMemory<KnownTenant | undefined>;
   readonly keyStore: ApiKeyStore;
   /** Without it no token is taken. */
   readonly tokens: TokenVerifier | undefined;
@@ -64,8 +62,7 @@ export class CallerAccess implements Access {
     if (row.revokedAtUnixMs !== null || now >= (row.expiresAtUnixMs ?? Number.POSITIVE_INFINITY)) {
       throw unauthenticated();
     }
-    const tenant = await this.#tenant(row.tenant);
-    await this.#checkSubject(tenant, row.subject);
+    const tenant = await this.#tenantOf(row.subject, row.tenant);
     this.#used(row, now);
     return { tenant, subject: row.subject, scopes: new Set(knownScopes(row.scopes)), key: id };
   }
@@ -76,20 +73,17 @@ export class CallerAccess implements Access {
     const verified = await tokens.verify(token).catch((error: unknown) => {
       throw unauthenticated(error);
     });
-    const tenant = await this.#tenant(verified.tenant);
-    await this.#checkSubject(tenant, verified.subject);
+    const tenant = await this.#tenantOf(verified.subject, verified.tenant);
     return { tenant, subject: verified.subject, scopes: new Set(verified.scopes), key: null };
   }
 
-  async #tenant(idOrName: string): Promise<TenantId> {
+  /** That is there, and has not disabled the subject. */
+  async #tenantOf(subject: string, idOrName: string): Promise<TenantId> {
     const row = await this.#options.tenants.get(idOrName);
     const id = row === undefined || row.deletedAtUnixMs !== null ? undefined : parseId('tenant', row.id);
-    if (id === undefined || id === localTenant) throw unauthenticated();
+    if (row === undefined || id === undefined || id === localTenant) throw unauthenticated();
+    if (row.disabledSubjects.includes(subject)) throw unauthenticated();
     return id;
-  }
-
-  async #checkSubject(tenant: TenantId, subject: string): Promise<void> {
-    if ((await this.#options.disabledSubjects.get(tenant)).includes(subject)) throw unauthenticated();
   }
 
   /** Nobody waits for it, and it does not matter when it is lost. */

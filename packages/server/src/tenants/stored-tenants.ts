@@ -18,7 +18,7 @@ export interface StoredTenantsOptions {
   readonly clock: Clock;
   readonly defaults: TenantDefaults;
   /** What is known of tenants for a moment, by id and by name. */
-  readonly known: ShortMemory<TenantRow | undefined>;
+  readonly known: Pick<ShortMemory<unknown>, 'forget'>;
   /** Ends the tenant's sessions on this host. */
   readonly endSessions: (tenant: TenantId) => Promise<void>;
   /** Destroys the keys that the tenant's turns are sealed with, as far as this host has them. */

@@ -44,7 +44,7 @@ function suite(kind: DatabaseKind): void {
   before(async () => {
     path = mkdtempSync(join(tmpdir(), 'bulkhead-store-'));
     server = await openTestDatabase(kind);
-    database = await Database.open(server.connection);
+    database = await Database.open(server.connection, { prepares: kind === 'embedded' });
     lease = await takeLease(database, host, 'one');
     store = new Store(database, lease);
     const encryption = await LocalKeyFile.open(join(path, 'key'), { create: true });
@@ -155,6 +155,19 @@ function suite(kind: DatabaseKind): void {
     assert.deepEqual(
       rows.map(({ name }) => name),
       ['kysely_migration', 'kysely_migration_lock', 'leases'],
+    );
+  });
+
+  test('what changes with every turn is in no index of the sessions', async () => {
+    const rows = await database.query(sql<{ name: string }>`
+      SELECT DISTINCT attname AS name FROM pg_index
+      JOIN pg_depend ON classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid
+      JOIN pg_attribute ON attrelid = indrelid AND attnum = refobjsubid
+      WHERE indrelid = 'sessions'::regclass ORDER BY 1
+    `);
+    assert.deepEqual(
+      rows.map(({ name }) => name),
+      ['created_at_unix_ms', 'ended', 'host', 'id', 'labels', 'tenant'],
     );
   });
 

@@ -231,6 +231,15 @@ test('a token of the provider is its caller, and no other token is', async () =>
   const { name } = await one.tenancy.tenants.get(tenant);
   const byName = await sign({ claims: { tenant: name } });
   assert.equal((await one.tenancy.access.authenticate(`Bearer ${byName}`)).tenant, tenant);
+  const closed = await newTenant(one);
+  const disable = { subject: { name: 'user-2', disabled: true } };
+  await one.keeping.store.authority.change(closed, undefined, disable, () => undefined);
+  const { name: closedName } = await one.tenancy.tenants.get(closed);
+  for (const named of [closed, closedName]) {
+    const theirs = async (sub: string): Promise<string> => `Bearer ${await sign({ claims: { tenant: named, sub } })}`;
+    await refused(one, await theirs('user-2'));
+    assert.equal((await one.tenancy.access.authenticate(await theirs('user-1'))).tenant, closed);
+  }
   const tolerated = await sign({ expiresIn: -5 });
   assert.equal((await one.tenancy.access.authenticate(`Bearer ${tolerated}`)).tenant, tenant);
   const gone = await newTenant(one);
