@@ -46,6 +46,7 @@ export class SnapshotStore {
         .where('tenant', '=', tenant)
         .where('id', '=', id)
         .executeTakeFirstOrThrow();
+      if (name === null) return [];
       const replaced = await transaction
         .deleteFrom('snapshots')
         .where('tenant', '=', tenant)
