@@ -1,7 +1,8 @@
 // One launch: a machine from a template or from a snapshot, made unique before anybody has it. What fails or is cancelled on the way leaves
 // nothing behind.
 
-import { writeSync } from 'node:fs';
+import { write } from 'node:fs';
+import { promisify } from 'node:util';
 import { aborted } from '../launch-in-time.ts';
 import { makeUnique } from '../make-unique.ts';
 import type { Coming, LaunchSpec, RestoreOptions, SnapshotSource } from '../runtime.ts';
@@ -10,7 +11,7 @@ import { QemuMachine } from './qemu-machine.ts';
 import type { Qmp } from './qmp.ts';
 import type { OpenJob } from './snapshot-content.ts';
 import type { OpeningSnapshot, SnapshotWorker } from './snapshot-worker.ts';
-import type { StartedVmm, VmmHost } from './started-vmm.ts';
+import { type StartedVmm, type VmmHost, machineParts } from './started-vmm.ts';
 import type { Template } from './template.ts';
 
 /** What of the host a launch needs. */
@@ -40,8 +41,8 @@ export async function launchMachine(host: LaunchHost, started: StartedVmm, order
 
   // It is read, and may still be written, while QEMU starts.
   const opening = snapshot === undefined ? undefined : undo.use(openSnapshot(host, template, snapshot.source));
-  const fill = async (): Promise<void> =>
-    opening === undefined ? fillFromTemplate(started) : await fillFromSnapshot(started, opening);
+  const fill = (): Promise<void> =>
+    opening === undefined ? fillFromTemplate(started) : fillFromSnapshot(started, opening);
   const resumed = loadAndRun(vmm.qmp, Promise.all([started.ready, started.files.memory.sealed]), fill);
   const restored = resumed.then(elapsed);
   // Not before the processors run: the identity carries the time.
@@ -85,26 +86,19 @@ function openSnapshot(host: LaunchHost, { digest }: Template, source: Coming<Sna
   return host.snapshots.open(job());
 }
 
-/** The memory is the template's already. */
-function fillFromTemplate({ template: { deviceState, scratch }, files }: StartedVmm): void {
-  writeSync(files.state, deviceState, 0, deviceState.length, 0);
-  for (const { offset, bytes } of scratch) writeSync(files.scratch, bytes, 0, bytes.length, offset);
+const writeAt = promisify(write);
+
+/** The memory is the template's already. What there is of the disk is a megabyte: not on the event loop. */
+async function fillFromTemplate({ template: { deviceState, scratch }, files }: StartedVmm): Promise<void> {
+  await writeAt(files.state, deviceState, 0, deviceState.length, 0);
+  for (const { offset, bytes } of scratch) await writeAt(files.scratch, bytes, 0, bytes.length, offset);
 }
 
-async function fillFromSnapshot({ template, vmm, files }: StartedVmm, opening: OpeningSnapshot): Promise<void> {
-  const [pid] = await vmm.pids();
+async function fillFromSnapshot(started: StartedVmm, opening: OpeningSnapshot): Promise<void> {
+  const [pid] = await started.vmm.pids();
   if (pid === undefined) throw new Error('QEMU did not start');
-  const { memoryMib, scratchMib } = template.hardware.size;
-  await opening.restore({
-    pid,
-    memoryBytes: memoryMib * mib,
-    scratch: files.scratch,
-    scratchBytes: scratchMib * mib,
-    deviceState: files.state,
-  });
+  await opening.restore(machineParts(started, pid));
 }
-
-const mib = 1024 * 1024;
 
 /**
  * Waits until QEMU listens and nobody can write to the template any more, puts in what the machine has of its own, loads the device state, then runs.

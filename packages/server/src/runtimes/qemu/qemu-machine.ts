@@ -19,9 +19,8 @@ import { type Whose, makeUnique } from '../make-unique.ts';
 import { readOwnBytes, readProcessMemory } from '../process-memory.ts';
 import { savedStatePath, tierOf } from './qemu-command.ts';
 import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
-import type { MachineParts } from './snapshot-content.ts';
 import type { SnapshotWorker } from './snapshot-worker.ts';
-import type { StartedVmm } from './started-vmm.ts';
+import { type StartedVmm, machineParts } from './started-vmm.ts';
 import { pageBytes } from './touched-pages.ts';
 
 const mib = 1024 * 1024;
@@ -117,7 +116,7 @@ export class QemuMachine implements ClaimableMachine {
       const target = await coming;
       const { bytes, pages, scratchBytes } = await snapshots.capture({
         type: 'capture',
-        machine: this.#content(),
+        machine: machineParts(started, this.hostPids[0] ?? 0),
         target: target.fd,
         key: target.key,
         header: this.#header(target),
@@ -146,18 +145,6 @@ export class QemuMachine implements ClaimableMachine {
     if (bootId !== this.bootId)
       throw new BulkheadError('machine_lost', 'The machine is not the one that was launched.');
     this.#epoch = epoch;
-  }
-
-  #content(): MachineParts {
-    const { files, template } = this.#parts.started;
-    const { memoryMib, scratchMib } = template.hardware.size;
-    return {
-      pid: this.hostPids[0] ?? 0,
-      memoryBytes: memoryMib * mib,
-      scratch: files.scratch,
-      scratchBytes: scratchMib * mib,
-      deviceState: files.state,
-    };
   }
 
   #header({ snapshot, kind, createdAtUnixMs }: SnapshotTarget): SnapshotHeader {

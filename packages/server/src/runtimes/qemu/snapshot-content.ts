@@ -127,16 +127,15 @@ function readFileAt(fd: number, maxBytes: number): Buffer {
 
 /** Each record: u64 offset on the disk, then the bytes there. What holds only zeros is left out. */
 function captureScratch({ scratch, scratchBytes }: MachineParts, writer: SealedWriter): number {
-  const record = Buffer.alloc(recordMaxBytes);
-  const data = record.subarray(8);
   let written = 0;
   for (const { offset, length } of dataExtents(scratch, scratchBytes)) {
     for (let at = offset; at < offset + length;) {
-      const got = readSync(scratch, data, 0, Math.min(recordMaxBytes / 2, offset + length - at), at);
+      const record = writer.space;
+      const got = readSync(scratch, record, 8, Math.min(recordMaxBytes / 2, offset + length - at), at);
       if (got === 0) break;
-      if (!isZero(data.subarray(0, got))) {
+      if (!isZero(record.subarray(8, 8 + got))) {
         record.writeBigUInt64BE(BigInt(at));
-        writer.write(kinds.scratch, record.subarray(0, 8 + got));
+        writer.seal(kinds.scratch, 8 + got);
         written += got;
       }
       at += got;

@@ -15,6 +15,7 @@ import type { MachineRecord } from '../runtime.ts';
 import type { JailOptions } from './jail.ts';
 import { restoreArguments, translationCacheMib } from './qemu-command.ts';
 import type { Qmp } from './qmp.ts';
+import type { MachineParts } from './snapshot-content.ts';
 import type { MemoryLease } from './template-memory.ts';
 import type { Template } from './template.ts';
 import { Vmm } from './vmm.ts';
@@ -55,6 +56,13 @@ export interface StartedVmm extends AsyncDisposable {
   readonly files: MachineFiles;
   /** QEMU has mapped its memory and listens. */
   readonly ready: Promise<void>;
+}
+
+/** Its machine, for a snapshot; `pid` is QEMU's. */
+export function machineParts({ template, files }: StartedVmm, pid: number): MachineParts {
+  const { memoryMib, scratchMib } = template.hardware.size;
+  const { scratch, state } = files;
+  return { pid, memoryBytes: memoryMib * mib, scratch, scratchBytes: scratchMib * mib, deviceState: state };
 }
 
 /** Errors: what the host refuses; nothing is left then. */
