@@ -1,7 +1,7 @@
 // A tool as its settings say it is, opened when it is first called: what is at the other end may be slow, or gone for a while, and holds up neither a launch
 // nor the other tools of its tenant.
 
-import { BulkheadError, type EgressSettings, type SessionId, type ToolSettings } from '@bulkhead/protocol';
+import { BulkheadError, type SessionId, type ToolSettings } from '@bulkhead/protocol';
 import type { Arguments } from '../authority/arguments.ts';
 import type { Resource, ToolDescription } from '../authority/tool-description.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -20,7 +20,6 @@ export interface LazyToolOptions {
 
 export class LazyTool implements Tool {
   readonly description: ToolDescription;
-  readonly egress?: EgressSettings;
   readonly #options: LazyToolOptions;
   #opened: Promise<Tool> | undefined;
   #retryAtMs = 0;
@@ -30,7 +29,6 @@ export class LazyTool implements Tool {
     const { name, settings } = options;
     this.#options = options;
     this.description = describeTool(name, settings);
-    if (settings.kind === 'egress') this.egress = settings;
   }
 
   resourceOf(operation: string, checked: Arguments): Resource {

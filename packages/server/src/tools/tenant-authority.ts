@@ -84,14 +84,16 @@ export class TenantAuthority implements AsyncDisposable {
   async #open(tenant: TenantId): Promise<Opened> {
     const rows = await this.#options.store.read(tenant);
     const { clock } = this.#options;
-    const tools = readTools(rows).map(({ name, settings }): readonly [string, Tool] => {
+    const tools = readTools(rows).map(async ({ name, settings }): Promise<readonly [string, Tool]> => {
       const open = (): Promise<Tool> => this.#openTool(tenant, name, settings, rows);
-      return [name, new LazyTool({ name, settings, clock, open })];
+      const lazy = new LazyTool({ name, settings, clock, open });
+      // A rule has nobody at its other end, and is one only if it opens.
+      return [name, settings.kind === 'egress' ? await open().catch(() => lazy) : lazy];
     });
     return {
       version: rows.version,
       tenantName: rows.tenantName,
-      tools: new Map(tools),
+      tools: new Map(await Promise.all(tools)),
       policies: readPolicySet(rows.policies, schemaOf(rows)),
       disabledSubjects: new Set(rows.disabledSubjects),
     };

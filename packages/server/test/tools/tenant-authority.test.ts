@@ -141,6 +141,20 @@ test('a database that does not answer holds up no launch, and its tool works aga
   await eventually('the tool works', async () => (await call()) === 'ok');
 });
 
+test('a rule of the network that would not be taken today is none, though it is kept', async () => {
+  const tenant = await newTenant('tyrell');
+  const rule = (host: string): ToolSettings =>
+    toolSettingsSchema.parse({ kind: 'egress', description: 'x', scheme: 'https', hosts: [host] });
+  const wrong = rule('xn--a.example.com');
+  await assert.rejects(authority.putTool(tenant, 'wrong', wrong), { code: 'invalid_request' });
+  await authority.putTool(tenant, 'right', rule('a.example.com'));
+  await kept.store.authority.change(tenant, undefined, { tool: { name: 'wrong', settings: wrong } }, () => undefined);
+  const { tools } = await authority.of(tenant);
+  assert.deepEqual([...tools.keys()].toSorted(), ['right', 'wrong']);
+  assert.notEqual(tools.get('right')?.egress, undefined, 'the control');
+  assert.equal(tools.get('wrong')?.egress, undefined);
+});
+
 test('calls are decided by what is set up now, are on record, and can be asked again', async () => {
   const tenant = await newTenant('globex');
   const runtime = new FakeRuntime({ clock: systemClock });
