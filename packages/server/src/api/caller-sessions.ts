@@ -375,12 +375,13 @@ function foundOrNot<T>(find: () => T): T | undefined {
   }
 }
 
-/** A turn of this process as it is now. */
+/** A turn of this process as it is now; where its end is being written down, as it is then: its session may be told as `ready` already. */
 export async function turnOf(turn: Turn): Promise<CallerTurn> {
-  const { id, sessionId, startedAtUnixMs, endedAtUnixMs, ended } = turn;
+  const { id, sessionId, startedAtUnixMs } = turn;
   const common = { id, session: sessionId, startedAtUnixMs };
-  if (!ended) return { ...common, state: 'running', endedAtUnixMs: null, result: null };
-  return { ...common, state: 'ended', endedAtUnixMs, result: await turn.result };
+  if (!turn.ending) return { ...common, state: 'running', endedAtUnixMs: null, result: null };
+  const result = await turn.result;
+  return { ...common, state: 'ended', endedAtUnixMs: turn.endedAtUnixMs, result };
 }
 
 function checkVersion({ generation }: SessionRecord, expected: number | undefined): void {

@@ -30,6 +30,8 @@ export interface Turn {
   /** Never rejects: how a turn failed is in its `error`. */
   readonly result: Promise<TurnResult>;
   readonly ended: boolean;
+  /** How it ends is certain; it is told, by `result` and `ended`, when it is written down. */
+  readonly ending: boolean;
   /** When it is written down that it was begun: from here on it is known, whatever becomes of this process. Errors: `store_unavailable`; it does not run then. */
   readonly begun: Promise<void>;
   readonly startedAtUnixMs: number;
@@ -88,6 +90,10 @@ export class RunningTurn implements Turn {
 
   get ended(): boolean {
     return this.log.ended;
+  }
+
+  get ending(): boolean {
+    return this.#settling;
   }
 
   get endedAtUnixMs(): number | null {

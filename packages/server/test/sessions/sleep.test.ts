@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { BulkheadError, type SessionId, type TimeLimits, makeId } from '@bulkhead/protocol';
+import { turnOf } from '../../src/api/caller-sessions.ts';
 import type { SessionJournal } from '../../src/sessions/session-journal.ts';
 import type { SessionRecord } from '../../src/sessions/session-record.ts';
 import { type Harness, type HarnessOptions, openHarness } from './harness.ts';
@@ -263,6 +264,29 @@ describe('a journal', () => {
       '3 busy, the turn starts',
       '4 ready, the turn has ended with what it told',
     ]);
+  });
+
+  it('has a turn asked for while its end is written down told as it ended, though its session is ready', async () => {
+    const written = Promise.withResolvers<void>();
+    const journal = {
+      beginSessions: nothing,
+      saveSession: nothing,
+      startTurn: nothing,
+      endTurn: () => written.promise,
+    };
+    const harness = openKept({ journal });
+    const id = await create(harness);
+    const turn = await settled(harness, harness.sessions.takeTurn(harness.tenant, id, { code: 'sleep(0.05)' }));
+    assert.equal((await turnOf(turn)).state, 'running');
+    await harness.clock.advance(100);
+    assert.equal(stateOf(harness, id), 'ready');
+    const asked = turnOf(turn);
+    assert.equal(await Promise.race([asked, harness.clock.advance(100)]), undefined, 'nothing is told before');
+    written.resolve();
+    const { state, endedAtUnixMs, result } = await settled(harness, asked);
+    assert.equal(state, 'ended');
+    assert.equal(result?.status, 'ok');
+    assert.equal(endedAtUnixMs, turn.endedAtUnixMs);
   });
 
   it('that is away keeps a turn from being told as done', async () => {
