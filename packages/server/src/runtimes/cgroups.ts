@@ -81,8 +81,9 @@ function settings(
   ];
 }
 
-/** A group may take so long to be empty after its processes were killed. */
+/** A group may take so long to be empty after its processes were killed; most take some milliseconds. */
 const emptyWaitMs = 5000;
+const emptySoonMs = 20;
 
 /** Makes the group `name`, which begins with its owner's mark; returns the files that a process writes `0` into to join it. */
 export async function makeGroup(root: CgroupRoot, name: string, limits: CgroupLimits): Promise<string[]> {
@@ -105,16 +106,17 @@ export async function removeGroup(root: CgroupRoot, name: string): Promise<void>
 }
 
 async function removeEmptied(directory: string): Promise<void> {
-  const deadline = performance.now() + emptyWaitMs;
-  for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, 20)) {
+  const started = performance.now();
+  for (;;) {
     try {
       await rmdir(directory);
       return;
     } catch (error) {
       const code = errnoOf(error);
       if (code === 'ENOENT') return;
-      if (code !== 'EBUSY' || performance.now() > deadline) throw error;
+      if (code !== 'EBUSY' || performance.now() > started + emptyWaitMs) throw error;
     }
+    const pauseMs = performance.now() < started + emptySoonMs ? 1 : 20;
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }

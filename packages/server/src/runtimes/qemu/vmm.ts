@@ -1,7 +1,7 @@
 // One QEMU process in its jail, from spawn to proof of death.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Duplex, type Readable } from 'node:stream';
 import { printable } from '../../lib/printable.ts';
@@ -88,24 +88,27 @@ export class Vmm {
     const late = delay(reportWaitMs, undefined, { signal: report.signal }).catch(() => undefined);
     const pid = await Promise.race([this.#vmmPid, this.exited.then(() => this.#vmmPid), late]);
     report.abort();
-    if (pid !== undefined && (await this.#isOurs(pid))) killProcess(pid);
+    if (pid !== undefined && this.#isOurs(pid)) killProcess(pid);
     this.#child.kill('SIGKILL');
     await this.exited;
     for (const stream of this.#child.stdio) stream?.destroy();
     if (pid !== undefined) await this.#waitUntilGone(pid);
   }
 
-  /** A process that has ended has no command line. */
-  async #isOurs(pid: number): Promise<boolean> {
-    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    return commandLine.split('\0').includes(this.#name);
+  /** A process that has ended has no command line. Read at once: it is memory, and the pool's threads may all be waiting for a disk. */
+  #isOurs(pid: number): boolean {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(this.#name);
+    } catch {
+      return false;
+    }
   }
 
   async #waitUntilGone(pid: number): Promise<void> {
     const deadline = performance.now() + 5000;
-    while (await this.#isOurs(pid)) {
+    while (this.#isOurs(pid)) {
       if (performance.now() > deadline) throw new Error(`process ${pid} survived SIGKILL for 5 s`);
-      await delay(2);
+      await delay(1);
     }
   }
 }
