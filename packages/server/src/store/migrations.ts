@@ -10,6 +10,7 @@ import { addEgress } from './migrations/0006-egress.ts';
 import { changeSessionsInPlace } from './migrations/0007-sessions-in-place.ts';
 import { addAdmission } from './migrations/0008-admission.ts';
 import { addCallers } from './migrations/0009-callers.ts';
+import { addSnapshotSteps } from './migrations/0010-snapshots.ts';
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-sessions': { up: createTables },
@@ -21,4 +22,5 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0007-sessions-in-place': { up: changeSessionsInPlace },
   '0008-admission': { up: addAdmission },
   '0009-callers': { up: addCallers },
+  '0010-snapshots': { up: addSnapshotSteps },
 };

@@ -1,8 +1,9 @@
-import type { Selectable } from 'kysely';
+import { type Selectable, sql } from 'kysely';
 import type { Database } from './database.ts';
 import { everyTenant } from './database.ts';
-import { type Lease, checkLease } from './lease.ts';
+import type { Lease } from './lease.ts';
 import type { Schema } from './schema.ts';
+import { keepStep } from './step.ts';
 
 export interface SnapshotRow {
   readonly id: string;
@@ -24,40 +25,27 @@ export class SnapshotStore {
     this.#lease = lease;
   }
 
-  /** Before its file. Errors: `store_unavailable`. */
+  /** Before its file. Errors: `state_conflict`, `store_unavailable`. */
   async begin({ id, session, tenant, kind, name, createdAtUnixMs }: Omit<SnapshotRow, 'written'>): Promise<void> {
-    await this.#database.transaction(tenant, async (transaction) => {
-      await checkLease(transaction, this.#lease);
-      const row = { id, session, tenant, host: this.#lease.name, kind, name, created_at_unix_ms: createdAtUnixMs };
-      await transaction
-        .insertInto('snapshots')
-        .values({ ...row, bytes: null, epoch: null })
-        .execute();
-    });
+    const host = this.#lease.name;
+    const begin = sql`begin_snapshot(${tenant}, ${host}, ${id}, ${session}, ${kind}, ${name}, ${createdAtUnixMs})`;
+    await keepStep(this.#database, this.#lease, { tenant }, begin);
   }
 
-  /** After its file; answers with the snapshots that it takes the place of: checkpoints of the same name. */
-  async complete({ id, session, tenant, kind, name, written }: SnapshotRow): Promise<readonly string[]> {
-    return await this.#database.transaction(tenant, async (transaction) => {
-      await checkLease(transaction, this.#lease);
-      await transaction
-        .updateTable('snapshots')
-        .set({ bytes: written === null ? null : String(written.bytes), epoch: written?.epoch ?? null })
-        .where('tenant', '=', tenant)
-        .where('id', '=', id)
-        .executeTakeFirstOrThrow();
-      if (name === null) return [];
-      const replaced = await transaction
-        .deleteFrom('snapshots')
-        .where('tenant', '=', tenant)
-        .where('session', '=', session)
-        .where('kind', '=', kind)
-        .where('name', '=', name)
-        .where('id', '!=', id)
-        .returning('id')
-        .execute();
-      return replaced.map((row) => row.id);
-    });
+  /** After its file; answers with the snapshots that it takes the place of: checkpoints of the same name. Errors: `state_conflict`, `store_unavailable`. */
+  async complete({
+    id,
+    session,
+    tenant,
+    kind,
+    name,
+    written,
+  }: SnapshotRow & { readonly written: NonNullable<SnapshotRow['written']> }): Promise<readonly string[]> {
+    const { bytes, epoch } = written;
+    const complete = sql`complete_snapshot(${tenant}, ${id}, ${session}, ${kind}, ${name}, ${bytes}, ${epoch})`;
+    const replaced = await keepStep(this.#database, this.#lease, { tenant }, complete);
+    if (!Array.isArray(replaced)) throw new Error(`the snapshot ${id} was not begun, or has been removed`);
+    return replaced.map(String);
   }
 
   async remove(tenant: string, id: string): Promise<void> {

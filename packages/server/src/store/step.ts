@@ -11,20 +11,22 @@ export type Step = SessionRow | { readonly tenant: string };
 
 type Kept = 'kept' | 'lease lost' | 'session changed';
 
-/** `more` is a call of a function, or nothing. Errors: `state_conflict`, `store_unavailable`. */
+/** `more` is a call of a function, or nothing; answers with what it answers. Errors: `state_conflict`, `store_unavailable`. */
 export async function keepStep(
   database: Database,
   lease: Lease,
   step: Step,
   more: RawBuilder<unknown> = sql`NULL`,
-): Promise<void> {
+): Promise<unknown> {
   const [row] = await database.query(
     sql<{
       readonly kept: Kept;
-    }>`SELECT kept, CASE kept WHEN 'kept' THEN ${more} END FROM ${write(lease, step)} AS kept`,
+      readonly answer: unknown;
+    }>`SELECT kept, CASE kept WHEN 'kept' THEN ${more} END AS answer FROM ${write(lease, step)} AS kept`,
   );
   if (row?.kept === 'lease lost') throw leaseLost();
   if (row?.kept !== 'kept') throw sessionChanged();
+  return row.answer;
 }
 
 export function sessionChanged(): BulkheadError {
