@@ -127,10 +127,11 @@ const shortBytes = 128 * 1024;
 
 /**
  * Copies the data of a sparse file of `size` bytes into another, which has nothing but holes there: within the kernel, and what takes
- * long in a thread of the pool. `to` is the caller's alone meanwhile, its position too.
+ * long in a thread of the pool. `to` is the caller's alone meanwhile, its position too. Answers with where there is data.
  */
-export async function copyData(from: number, to: number, size: number): Promise<void> {
-  for (const { offset, length } of dataExtents(from, size)) {
+export async function copyData(from: number, to: number, size: number): Promise<readonly Extent[]> {
+  const extents = dataExtents(from, size);
+  for (const { offset, length } of extents) {
     if (Number(lseek(to, offset, SEEK_SET)) !== offset) throw failed('lseek');
     for (let done = 0; done < length;) {
       const position = [offset + done];
@@ -142,6 +143,7 @@ export async function copyData(from: number, to: number, size: number): Promise<
       done += Number(copied);
     }
   }
+  return extents;
 }
 
 /**

@@ -16,8 +16,11 @@ import { z } from 'zod';
 export const snapshotKinds = ['suspend', 'checkpoint'] as const;
 export type SnapshotKind = (typeof snapshotKinds)[number];
 
+/** Of the form that the header and what follows it have. */
+export const snapshotVersion = 2;
+
 export interface SnapshotHeader {
-  readonly version: 1;
+  readonly version: number;
   readonly snapshot: SnapshotId;
   readonly tenant: TenantId;
   readonly session: SessionId;
@@ -34,7 +37,7 @@ export interface SnapshotHeader {
 
 const word: z.ZodString = z.string().min(1).max(128);
 const headerSchema: z.ZodType<SnapshotHeader> = z.strictObject({
-  version: z.literal(1),
+  version: z.int().min(1),
   snapshot: idSchema('snapshot'),
   tenant: idSchema('tenant'),
   session: idSchema('session'),
@@ -80,6 +83,14 @@ export function checkHeader(header: SnapshotHeader, expected: ExpectedHeader): v
   }
   if (header.snapshot !== expected.snapshot || header.epoch !== expected.epoch) {
     throw invalidSnapshot('it is another one than the session was put into');
+  }
+  if (header.version !== snapshotVersion) {
+    throw incompatible(
+      `It was written in the form ${header.version}; this Bulkhead reads the form ${snapshotVersion}.`,
+      {
+        hint: 'Resume it with the Bulkhead that it was suspended with; or terminate the session.',
+      },
+    );
   }
   if (header.templateDigest !== expected.templateDigest) {
     throw incompatible('It was made from another template than the one that is here now.', {

@@ -7,7 +7,7 @@ import { makeId } from '@bulkhead/protocol';
 import { createMemory } from '../../src/lib/host-calls.ts';
 import type { OpenJob } from '../../src/runtimes/qemu/snapshot-content.ts';
 import { SnapshotWorker } from '../../src/runtimes/qemu/snapshot-worker.ts';
-import { SealedWriter } from '../../src/snapshots/sealed-file.ts';
+import { SealedWriter, snapshotVersion } from '../../src/snapshots/sealed-file.ts';
 
 const key = new Uint8Array(32).fill(7);
 const whose = { snapshot: makeId('snapshot'), tenant: makeId('tenant'), session: makeId('session'), epoch: 3 };
@@ -19,7 +19,13 @@ const noMemory = /the machine's memory is not mapped/;
 function writeSnapshot(t: TestContext): OpenJob {
   const source = createMemory('snapshot-worker-test');
   t.after(() => closeSync(source));
-  const more = { version: 1, kind: 'suspend', accelerator: 'tcg', size: 'small', createdAtUnixMs: 1 } as const;
+  const more = {
+    version: snapshotVersion,
+    kind: 'suspend',
+    accelerator: 'tcg',
+    size: 'small',
+    createdAtUnixMs: 1,
+  } as const;
   using writer = new SealedWriter(source, key, { ...whose, ...made, ...more });
   for (let record = 0; record < 200; record++) writer.write(1, Buffer.alloc(1000, record));
   writer.finish();

@@ -24,7 +24,7 @@ function makeMemories(bounds: Partial<IdleBounds> = {}): { memories: TenantMemor
   const load = (): TemplateMemory => {
     const fd = openSync('/dev/null', 'r');
     loaded.push(fd);
-    return { fd, sealed: Promise.resolve() };
+    return { fd, sealed: Promise.resolve([]) };
   };
   return { memories: new TenantMemories(load, { ...idle, ...bounds }), loaded };
 }
@@ -92,7 +92,7 @@ test('a failure is not kept, and its descriptor neither', async () => {
   let failures = 1;
   const memories = new TenantMemories(() => {
     const fd = openSync('/dev/null', 'r');
-    return { fd, sealed: failures-- > 0 ? Promise.reject(new Error('no space')) : Promise.resolve() };
+    return { fd, sealed: failures-- > 0 ? Promise.reject(new Error('no space')) : Promise.resolve([]) };
   }, idle);
   const failed = memories.acquire('a');
   await assert.rejects(failed.sealed, /no space/);
@@ -106,14 +106,14 @@ test('a failure is not kept, and its descriptor neither', async () => {
 });
 
 test('a copy is not closed while it is being filled', async () => {
-  const filling = Promise.withResolvers<undefined>();
+  const filling = Promise.withResolvers<readonly []>();
   const fd = openSync('/dev/null', 'r');
   const memories = new TenantMemories(() => ({ fd, sealed: filling.promise }), idle);
   memories.acquire('a')[Symbol.dispose]();
   memories.close();
   await settled();
   assert.ok(isOpen(fd));
-  filling.resolve(undefined);
+  filling.resolve([]);
   await closed(fd);
 });
 

@@ -7,11 +7,17 @@ import { after, test } from 'node:test';
 import { BulkheadError, makeId } from '@bulkhead/protocol';
 import { createMemory } from '../../src/lib/host-calls.ts';
 import { mulberry32 } from '../../src/runtimes/fake/fake-runtime.ts';
-import { type SnapshotHeader, SealedReader, SealedWriter, recordMaxBytes } from '../../src/snapshots/sealed-file.ts';
+import {
+  type SnapshotHeader,
+  SealedReader,
+  SealedWriter,
+  recordMaxBytes,
+  snapshotVersion,
+} from '../../src/snapshots/sealed-file.ts';
 
 const key = Buffer.alloc(32, 7);
 const header: SnapshotHeader = {
-  version: 1,
+  version: snapshotVersion,
   snapshot: makeId('snapshot'),
   tenant: makeId('tenant'),
   session: makeId('session'),

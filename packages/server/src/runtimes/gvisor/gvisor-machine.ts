@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import { BulkheadError, type MachineId, type Tier } from '@bulkhead/protocol';
 import type { Guest } from '../../guest/guest.ts';
-import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
+import { type SnapshotHeader, snapshotVersion } from '../../snapshots/sealed-file.ts';
 import { describeCaptureFailure } from '../launch-in-time.ts';
 import { type Whose, makeUnique } from '../make-unique.ts';
 import { readProcessMemory } from '../process-memory.ts';
@@ -197,7 +197,7 @@ export class GvisorMachine implements ClaimableMachine {
     const { host, template } = this.#parts;
     const { tenant, session, size } = this.spec;
     return {
-      version: 1,
+      version: snapshotVersion,
       snapshot,
       tenant,
       session,

@@ -18,7 +18,7 @@ import type { ClaimableMachine } from '../spare.ts';
 import { type Whose, makeUnique } from '../make-unique.ts';
 import { readOwnBytes, readProcessMemory } from '../process-memory.ts';
 import { savedStatePath, tierOf } from './qemu-command.ts';
-import type { SnapshotHeader } from '../../snapshots/sealed-file.ts';
+import { type SnapshotHeader, snapshotVersion } from '../../snapshots/sealed-file.ts';
 import type { SnapshotWorker } from './snapshot-worker.ts';
 import { type StartedVmm, machineParts } from './started-vmm.ts';
 import { pageBytes } from './touched-pages.ts';
@@ -117,6 +117,7 @@ export class QemuMachine implements ClaimableMachine {
       const { bytes, pages, scratchBytes } = await snapshots.capture({
         type: 'capture',
         machine: machineParts(started, this.hostPids[0] ?? 0),
+        template: { memory: files.memory.fd, data: await files.memory.sealed },
         target: target.fd,
         key: target.key,
         header: this.#header(target),
@@ -152,7 +153,7 @@ export class QemuMachine implements ClaimableMachine {
     const { template } = started;
     const { spec } = this;
     return {
-      version: 1,
+      version: snapshotVersion,
       snapshot,
       tenant: spec.tenant,
       session: spec.session,

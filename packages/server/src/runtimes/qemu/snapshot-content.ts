@@ -10,17 +10,17 @@ import {
   type SnapshotHeader,
   recordMaxBytes,
 } from '../../snapshots/sealed-file.ts';
-import { type MemoryRange, copyFromProcess, copyToProcess, dataExtents } from '../../lib/host-calls.ts';
+import { dataExtents } from '../../lib/host-calls.ts';
 import { isOwnerAlive, processMark } from '../../lib/owner.ts';
-import { type PageRun, findMemory, findTouchedPages, pageBytes } from './touched-pages.ts';
+import { type MachineMemory, type TemplatePages, countPages, restorePages, writePages } from './page-records.ts';
+import { findMemory, findTouchedPages } from './touched-pages.ts';
 
 const deviceStateMaxBytes = 1024 * 1024;
-const runBytes = 8;
 /** The name of the sealed memory that machines map. */
 export const templateMemoryName = 'bulkhead-template';
 
-/** `pages`: a u32 count, that many runs (u32 first page, u32 pages), their bytes. `zeros`: runs of pages that hold nothing. */
-const kinds = { deviceState: 1, pages: 2, zeros: 3, scratch: 4 } as const;
+/** Beside `pageKinds`. `scratch`: a u64 offset on the disk, then the bytes there. */
+const kinds = { deviceState: 1, scratch: 4 } as const;
 
 /** A stopped machine, or one that waits for its content. Descriptors are the process's. */
 export interface MachineParts {
@@ -34,6 +34,7 @@ export interface MachineParts {
 export interface CaptureJob {
   readonly type: 'capture';
   readonly machine: MachineParts;
+  readonly template: TemplatePages;
   readonly target: number;
   readonly key: Uint8Array;
   readonly header: SnapshotHeader;
@@ -72,13 +73,12 @@ export function capture(job: CaptureJob): CaptureResult {
   const state = readFileAt(machine.deviceState, deviceStateMaxBytes);
   writer.write(kinds.deviceState, state);
   const scratchBytes = captureScratch(machine, writer);
-  const pages = capturePages(machine, writer);
+  const pages = capturePages(machine, job.template, writer);
   return { ...writer.finish(), pages, scratchBytes };
 }
 
-/** Where the guest's memory is in a VMM that runs. */
-interface VmmMemory {
-  readonly address: number;
+/** The guest's memory in a VMM that runs. */
+interface VmmMemory extends MachineMemory {
   /** Throws when the process has ended since it was found: its number may be another's, whose memory we had then. */
   readonly check: () => void;
 }
@@ -89,28 +89,22 @@ function findVmmMemory({ pid, memoryBytes }: MachineParts): VmmMemory {
   const check = (): void => {
     if (!isOwnerAlive(mark)) throw new Error('QEMU ended meanwhile');
   };
-  return { address, check };
+  return { pid, address, bytes: memoryBytes, check };
 }
 
 /** Answers with how many there were. */
-function capturePages(machine: MachineParts, writer: SealedWriter): number {
-  const { pid, memoryBytes } = machine;
-  const { address, check } = findVmmMemory(machine);
+function capturePages(machine: MachineParts, template: TemplatePages, writer: SealedWriter): number {
+  const memory = findVmmMemory(machine);
+  const { pid, address, bytes, check } = memory;
   const pagemap = openSync(`/proc/${pid}/pagemap`, 'r');
   try {
-    const runs = findTouchedPages(pagemap, address, memoryBytes);
-    const pageWriter = new PageWriter(writer, pid, address);
-    for (const run of runs) pageWriter.add(run);
-    pageWriter.end();
+    const runs = findTouchedPages(pagemap, address, bytes);
+    writePages(writer, memory, runs, template);
     check();
     return countPages(runs);
   } finally {
     closeSync(pagemap);
   }
-}
-
-function countPages(runs: readonly PageRun[]): number {
-  return runs.reduce((sum, { count }) => sum + count, 0);
 }
 
 function readFileAt(fd: number, maxBytes: number): Buffer {
@@ -125,7 +119,7 @@ function readFileAt(fd: number, maxBytes: number): Buffer {
   return bytes;
 }
 
-/** Each record: u64 offset on the disk, then the bytes there. What holds only zeros is left out. */
+/** What holds only zeros is left out. */
 function captureScratch({ scratch, scratchBytes }: MachineParts, writer: SealedWriter): number {
   let written = 0;
   for (const { offset, length } of dataExtents(scratch, scratchBytes)) {
@@ -147,110 +141,6 @@ function captureScratch({ scratch, scratchBytes }: MachineParts, writer: SealedW
 const zeros = Buffer.alloc(recordMaxBytes);
 function isZero(bytes: Buffer): boolean {
   return zeros.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
-}
-
-/** Puts a machine's pages into records; of those that hold only zeros no more than where they are. */
-class PageWriter {
-  readonly #writer: SealedWriter;
-  readonly #pid: number;
-  readonly #address: number;
-  /** What the next record will hold. */
-  #runs: PageRun[] = [];
-  #pages = 0;
-  #zeroRuns: PageRun[] = [];
-
-  constructor(writer: SealedWriter, pid: number, address: number) {
-    this.#writer = writer;
-    this.#pid = pid;
-    this.#address = address;
-  }
-
-  add({ first, count }: PageRun): void {
-    for (let done = 0; done < count;) {
-      const piece = Math.min(count - done, this.#room());
-      if (piece > 0) {
-        this.#runs.push({ first: first + done, count: piece });
-        this.#pages += piece;
-        done += piece;
-      } else this.#flush();
-    }
-  }
-
-  end(): void {
-    this.#flush();
-    const most = Math.floor((recordMaxBytes - 4) / runBytes);
-    for (let at = 0; at < this.#zeroRuns.length; at += most) {
-      this.#writer.write(kinds.zeros, encodeRuns(this.#zeroRuns.slice(at, at + most)));
-    }
-  }
-
-  /** Pages that the record still takes, if they are one more run. */
-  #room(): number {
-    const head = 4 + runBytes * (this.#runs.length + 1);
-    return Math.floor((recordMaxBytes - head) / pageBytes) - this.#pages;
-  }
-
-  /** Reads the pages to where they are sealed. */
-  #flush(): void {
-    if (this.#pages === 0) return;
-    const head = encodeRuns(this.#runs);
-    const record = this.#writer.space.subarray(0, head.length + this.#pages * pageBytes);
-    const data = record.subarray(head.length);
-    const ranges = this.#runs.map(({ first, count }) => ({
-      address: this.#address + first * pageBytes,
-      length: count * pageBytes,
-    }));
-    copyFromProcess(this.#pid, ranges, data);
-    const held = this.#withoutZeros(data);
-    if (held === undefined) {
-      record.set(head);
-      this.#writer.seal(kinds.pages, record.length);
-    } else if (held.runs.length > 0) this.#writer.write(kinds.pages, encodeRuns(held.runs), ...held.pages);
-    this.#runs = [];
-    this.#pages = 0;
-  }
-
-  /** Undefined when every page holds something. */
-  #withoutZeros(data: Buffer): { readonly runs: readonly PageRun[]; readonly pages: readonly Buffer[] } | undefined {
-    const runs: { first: number; count: number }[] = [];
-    const pages: Buffer[] = [];
-    let at = 0;
-    for (const { first, count } of this.#runs) {
-      for (let page = first; page < first + count; page++, at += pageBytes) {
-        if (isZeroPage(data, at)) extend(this.#zeroRuns, page);
-        else {
-          extend(runs, page);
-          pages.push(data.subarray(at, at + pageBytes));
-        }
-      }
-    }
-    if (pages.length === this.#pages) return undefined;
-    return { runs, pages: pages.map((page) => Buffer.from(page)) };
-  }
-}
-
-/** Where nearly every page that holds something has a byte of it. */
-const probes = [0, 8, 1024, 2048, 3072, pageBytes - 1] as const;
-
-function isZeroPage(data: Buffer, at: number): boolean {
-  for (const probe of probes) if (data[at + probe] !== 0) return false;
-  return isZero(data.subarray(at, at + pageBytes));
-}
-
-function extend(runs: { first: number; count: number }[], page: number): void {
-  const last = runs.at(-1);
-  if (last !== undefined && last.first + last.count === page) last.count++;
-  else runs.push({ first: page, count: 1 });
-}
-
-function encodeRuns(runs: readonly PageRun[]): Buffer {
-  const bytes = Buffer.alloc(4 + runs.length * runBytes);
-  bytes.writeUInt32BE(runs.length);
-  for (const [i, { first, count }] of runs.entries()) {
-    bytes.writeUInt32BE(first, 4 + i * runBytes);
-    bytes.writeUInt32BE(count, 8 + i * runBytes);
-  }
-  return bytes;
 }
 
 function writeExactly(fd: number, bytes: Buffer, position: number): void {
@@ -283,13 +173,13 @@ export class OpenedSnapshot implements Disposable {
   /** Once. The machine may run only when this has returned: what was read before the end of the file is not yet known to be whole. */
   restore(machine: MachineParts): SnapshotHeader {
     using _ended = this.#reader;
-    const { address, check } = findVmmMemory(machine);
+    const memory = findVmmMemory(machine);
     for (const { kind, bytes } of this.#records()) {
       if (kind === kinds.deviceState) writeExactly(machine.deviceState, bytes, 0);
       else if (kind === kinds.scratch) restoreScratch(machine, bytes);
-      else restorePages(machine, address, bytes, kind === kinds.zeros);
+      else restorePages(kind, bytes, memory);
     }
-    check();
+    memory.check();
     return this.#reader.header;
   }
 
@@ -308,24 +198,4 @@ function restoreScratch({ scratch, scratchBytes }: MachineParts, record: Buffer)
   const data = record.subarray(8);
   if (offset + data.length > scratchBytes) throw new RangeError('the snapshot holds more disk than the machine has');
   writeExactly(scratch, data, offset);
-}
-
-function restorePages({ pid, memoryBytes }: MachineParts, address: number, record: Buffer, zero: boolean): void {
-  const count = record.readUInt32BE();
-  const ranges: MemoryRange[] = [];
-  for (let i = 0; i < count; i++) {
-    const offset = record.readUInt32BE(4 + i * runBytes) * pageBytes;
-    const length = record.readUInt32BE(8 + i * runBytes) * pageBytes;
-    if (offset + length > memoryBytes) throw new RangeError('the snapshot holds more memory than the machine has');
-    ranges.push({ address: address + offset, length });
-  }
-  if (!zero) copyToProcess(pid, ranges, record.subarray(4 + count * runBytes));
-  else for (const range of ranges) clear(pid, range);
-}
-
-function clear(pid: number, { address, length }: MemoryRange): void {
-  for (let done = 0; done < length; done += zeros.length) {
-    const piece = zeros.subarray(0, Math.min(zeros.length, length - done));
-    copyToProcess(pid, [{ address: address + done, length: piece.length }], piece);
-  }
 }

@@ -3,13 +3,13 @@
 
 import { close, closeSync, ftruncateSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { copyData, createMemory, sealMemory, sealMemorySize } from '../../lib/host-calls.ts';
+import { type Extent, copyData, createMemory, sealMemory, sealMemorySize } from '../../lib/host-calls.ts';
 
 /** Memory of a machine's size. It can be mapped from the start; a processor may run on it only once it is sealed. */
 export interface TemplateMemory {
   readonly fd: number;
-  /** Settles when the template is in it and nobody can write to it any more; rejects when that failed. */
-  readonly sealed: Promise<void>;
+  /** Settles, with where it holds something, when the template is in it and nobody can write to it any more; rejects when that failed. */
+  readonly sealed: Promise<readonly Extent[]>;
 }
 
 /** A copy of the sparse file at `path`; the caller closes it when `sealed` has settled. */
@@ -25,10 +25,11 @@ export function loadTemplateMemory(path: string, sizeBytes: number): TemplateMem
   return { fd, sealed: fillAndSeal(path, fd, sizeBytes) };
 }
 
-async function fillAndSeal(path: string, memory: number, sizeBytes: number): Promise<void> {
+async function fillAndSeal(path: string, memory: number, sizeBytes: number): Promise<readonly Extent[]> {
   await using file = await open(path, 'r');
-  await copyData(file.fd, memory, sizeBytes);
+  const extents = await copyData(file.fd, memory, sizeBytes);
   sealMemory(memory);
+  return extents;
 }
 
 /** What a tenant's machines start from, while somebody holds it. */
