@@ -6,29 +6,23 @@ import { closeSync } from 'node:fs';
 import { makeId } from '@bulkhead/protocol';
 import type { Clock } from '../lib/clock.ts';
 import { createMemory } from '../lib/host-calls.ts';
-import type { Coming, SnapshotSource } from '../runtimes/runtime.ts';
-import type { SnapshotKeeper } from './session-journal.ts';
+import type { SnapshotSource } from '../runtimes/runtime.ts';
+import type { OpenSnapshot, SnapshotKeeper } from './session-journal.ts';
 import type { Session } from './session.ts';
 
-/** Disposed of, the parent has gone on, and what it was copied to is gone. */
-export interface ForkSource extends AsyncDisposable {
-  readonly source: Coming<SnapshotSource>;
-}
-
-/** Errors: those of `SnapshotKeeper.open`; `state_conflict`, `session_ended` when the parent cannot be copied now. What goes wrong with the copy `source` tells. */
-export async function openForkSource(
-  parent: Session,
-  keeper: SnapshotKeeper | undefined,
-  clock: Clock,
-): Promise<ForkSource> {
+/**
+ * Disposed of, the parent has gone on, and what it was copied to is gone. Errors: `state_conflict`, `session_ended` when the parent cannot be copied now;
+ * what goes wrong after that its `source` tells.
+ */
+export function openForkSource(parent: Session, keeper: SnapshotKeeper | undefined, clock: Clock): OpenSnapshot {
   const { tenant, id: session, state, snapshot: sleepsIn } = parent.record;
   if (state === 'suspended' && keeper !== undefined && sleepsIn !== null) {
-    return await keeper.open({ tenant, session }, sleepsIn);
+    return keeper.open({ tenant, session }, sleepsIn);
   }
   return copyInMemory(parent, clock);
 }
 
-function copyInMemory(parent: Session, clock: Clock): ForkSource {
+function copyInMemory(parent: Session, clock: Clock): OpenSnapshot {
   const { tenant, id: session } = parent.record;
   const copied = Promise.withResolvers<SnapshotSource>();
   const snapshot = makeId('snapshot');

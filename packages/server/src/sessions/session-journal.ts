@@ -66,9 +66,9 @@ export interface KeptSnapshot {
   readonly epoch: number;
 }
 
-/** A snapshot, open to be restored from. */
+/** A snapshot to restore from: it is being opened, or still being made, and a machine for it can be started meanwhile. */
 export interface OpenSnapshot extends AsyncDisposable {
-  readonly source: SnapshotSource;
+  readonly source: Coming<SnapshotSource>;
 }
 
 export interface WhoseSnapshot {
@@ -89,8 +89,8 @@ export interface SnapshotKeeper {
     what: { readonly kind: SnapshotKind; readonly name: string | null; readonly unixMs: number },
     write: Capture,
   ): Promise<KeptSnapshot>;
-  /** Errors: `not_found`, `snapshot_invalid`, `key_unavailable`. */
-  open(whose: WhoseSnapshot, snapshot: SnapshotId): Promise<OpenSnapshot>;
+  /** Errors, of its `source`: `snapshot_invalid`, `key_unavailable`, `store_unavailable`. */
+  open(whose: WhoseSnapshot, snapshot: SnapshotId): OpenSnapshot;
   /** Oldest first. */
   list(whose: WhoseSnapshot): Promise<readonly KeptSnapshot[]>;
   /** Idempotent. */

@@ -15,7 +15,7 @@ import {
   limits,
 } from '@bulkhead/protocol';
 import type { CallOptions } from '../guest/guest.ts';
-import type { Machine, MachineExit, SnapshotSource } from '../runtimes/runtime.ts';
+import type { Coming, Machine, MachineExit, SnapshotSource } from '../runtimes/runtime.ts';
 import { type LaunchRequest, type PendingLaunch, startLaunch } from './launch.ts';
 import { errorJson, exitReason, machineError } from './machine-error.ts';
 import { RecordKeeping } from './record-keeping.ts';
@@ -210,11 +210,11 @@ export class Session {
     let stopped = false;
     let kept: KeptSnapshot;
     try {
-      await this.#keeping.durable();
       const what = { kind: 'suspend', name: null, unixMs: this.#options.clock.unixMs() } as const;
       kept = await keeper.save({ tenant, session }, what, async (target) => {
         const facts = await machine.capture(target);
         stopped = true;
+        await this.#keeping.durable();
         return facts;
       });
     } catch (error) {
@@ -252,15 +252,15 @@ export class Session {
     if (snapshot === null) throw new BulkheadError('internal', 'A suspended session has no snapshot.');
     try {
       await this.#toResuming();
-      await using opened = await keeper.open({ tenant, session }, snapshot);
+      await using opened = keeper.open({ tenant, session }, snapshot);
       const machine = await this.#launchMachine({ ...options, origin: { source: opened.source, renew: false } });
       await this.#adopt(machine, 'resuming', { snapshot: null });
     } catch (error) {
       if (this.#is('resuming')) this.#to('suspended', {});
       throw error;
     }
-    // It can be restored once: what it has become since is more than what lies there.
-    await keeper.remove({ tenant, session }, snapshot);
+    // It can be restored once: what it has become since is more than what lies there. Nobody waits for that; the reconciler removes what cannot be now.
+    void this.#work(keeper.remove({ tenant, session }, snapshot)).catch(() => undefined);
     return this.#record;
   }
 
@@ -292,11 +292,11 @@ export class Session {
   }
 
   /** Puts the session back to what a checkpoint of it holds. What it was until then goes only when it is there. */
-  restore(source: SnapshotSource, options: LaunchRequest = {}): Promise<SessionRecord> {
+  restore(source: Coming<SnapshotSource>, options: LaunchRequest = {}): Promise<SessionRecord> {
     return this.#work(this.#restore(source, options));
   }
 
-  async #restore(source: SnapshotSource, options: LaunchRequest): Promise<SessionRecord> {
+  async #restore(source: Coming<SnapshotSource>, options: LaunchRequest): Promise<SessionRecord> {
     const { state, snapshot } = this.#record;
     const former = state === 'suspended' ? undefined : this.#idleMachine();
     const { tenant, id: session } = this.#record;

@@ -276,7 +276,7 @@ export class Sessions implements AsyncDisposable {
     const parent = this.#find(tenant, id);
     const grant = narrowGrant(parent.record.grant, options.grant);
     using _admission = this.#queue.admit(tenant, count);
-    await using origin = await openForkSource(parent, this.#keeper, this.#clock);
+    await using origin = openForkSource(parent, this.#keeper, this.#clock);
     const { labels, size, runtime, tier, minimumTier, timeLimits } = parent.record;
     const subject = checkSubject(options.subject ?? parent.record.subject);
     const children = this.#begin(
@@ -321,7 +321,7 @@ export class Sessions implements AsyncDisposable {
   async restoreCheckpoint(tenant: TenantId, id: SessionId, name: string): Promise<SessionRecord> {
     const session = this.#find(tenant, id);
     const checkpoint = await this.#checkpoint(tenant, id, name);
-    await using opened = await this.#needKeeper().open({ tenant, session: id }, checkpoint.id);
+    await using opened = this.#needKeeper().open({ tenant, session: id }, checkpoint.id);
     return await session.restore(opened.source);
   }
 

@@ -6,6 +6,7 @@ import type { KeyRing } from '../snapshots/key-ring.ts';
 import { type SnapshotKind, snapshotKinds } from '../snapshots/sealed-file.ts';
 import type { NewSnapshotFile, SnapshotFiles } from '../snapshots/snapshot-files.ts';
 import { invalidSnapshot } from '../snapshots/snapshot-header.ts';
+import type { SnapshotSource } from '../runtimes/runtime.ts';
 import type { SnapshotRow, SnapshotStore } from '../store/snapshot-store.ts';
 import type { Capture, KeptSnapshot, OpenSnapshot, SnapshotKeeper, WhoseSnapshot } from './session-journal.ts';
 
@@ -50,15 +51,26 @@ export class StoredSnapshots implements SnapshotKeeper {
     }
   }
 
-  async open({ tenant, session }: WhoseSnapshot, snapshot: SnapshotId): Promise<OpenSnapshot> {
+  open(whose: WhoseSnapshot, snapshot: SnapshotId): OpenSnapshot {
+    const opened = new AsyncDisposableStack();
+    const source = this.#open(whose, snapshot, opened);
+    const settled = source.then(
+      () => undefined,
+      () => undefined, // whoever restores from it sees the failure
+    );
+    return { source, [Symbol.asyncDispose]: () => settled.then(() => opened.disposeAsync()) };
+  }
+
+  async #open(
+    { tenant, session }: WhoseSnapshot,
+    snapshot: SnapshotId,
+    opened: AsyncDisposableStack,
+  ): Promise<SnapshotSource> {
     const kept = (await this.list({ tenant, session })).find(({ id }) => id === snapshot);
     if (kept === undefined) throw invalidSnapshot('it is not among those that are kept');
-    await using opening = new AsyncDisposableStack();
-    const file = opening.use(await this.#files.open(session, snapshot));
-    const { key } = opening.use(await this.#keys.open(tenant, session));
-    const source = { fd: file.fd, key, snapshot, tenant, session, epoch: kept.epoch };
-    const open = opening.move();
-    return { source, [Symbol.asyncDispose]: () => open.disposeAsync() };
+    const file = opened.use(await this.#files.open(session, snapshot));
+    const { key } = opened.use(await this.#keys.open(tenant, session));
+    return { fd: file.fd, key, snapshot, tenant, session, epoch: kept.epoch };
   }
 
   async list({ tenant, session }: WhoseSnapshot): Promise<readonly KeptSnapshot[]> {

@@ -16,9 +16,23 @@ export interface NewSnapshotFile extends AsyncDisposable {
   commit(): Promise<void>;
 }
 
+const attemptsMaxCount = 3;
+
 export interface FoundSnapshot {
   readonly session: SessionId;
   readonly snapshot: SnapshotId;
+}
+
+/** A new file. The directory may go in between, with the last snapshot that a session has left. */
+async function openIn(directory: string, path: string): Promise<FileHandle> {
+  for (let attempt = 1; ; attempt++) {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    try {
+      return await open(path, 'wx+', 0o600);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT' || attempt === attemptsMaxCount) throw error;
+    }
+  }
 }
 
 export class SnapshotFiles {
@@ -30,9 +44,8 @@ export class SnapshotFiles {
 
   async create(session: SessionId, snapshot: SnapshotId): Promise<NewSnapshotFile> {
     const directory = join(this.#directory, session);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
     const temporary = join(directory, `.${ownerMark}.${snapshot}`);
-    const file = await open(temporary, 'wx+', 0o600);
+    const file = await openIn(directory, temporary);
     let committed = false;
     return {
       fd: file.fd,

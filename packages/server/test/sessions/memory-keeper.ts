@@ -22,7 +22,7 @@ export class MemoryKeeper implements SnapshotKeeper {
     return snapshot;
   }
 
-  async open({ tenant, session }: WhoseSnapshot, snapshot: SnapshotId): Promise<OpenSnapshot> {
+  open({ tenant, session }: WhoseSnapshot, snapshot: SnapshotId): OpenSnapshot {
     const epoch = this.kept.get(snapshot)?.epoch ?? 0;
     const source = { fd: -1, key: new Uint8Array(32), snapshot, tenant, session, epoch };
     return { source, [Symbol.asyncDispose]: () => Promise.resolve() };
