@@ -163,6 +163,7 @@ test('a record that is not one for this machine is refused before anything is wr
     [pageKinds.patches, patch(0, 2, 0)],
     [pageKinds.patches, patch(0, 1, 1024)],
     [pageKinds.patches, patch(0, 1, 0, 13)],
+    [pageKinds.patches, Buffer.alloc(6 * 1000)],
     [pageKinds.pages, run(4, 1)],
     [pageKinds.pages, run(0, 2)],
     [pageKinds.zeros, run(3, 2)],

@@ -314,7 +314,8 @@ function restorePatches(record: Buffer, { pid, address, bytes }: MachineMemory):
     checkInside({ first: page, count: 1 }, bytes);
     patches.push({ page, count, at: at + patchHeadBytes });
     at += patchHeadBytes + count * (placeBytes + wordBytes);
-    if (at > record.length) throw new RangeError('the snapshot has a patch that is cut off');
+    if (at > record.length || patches.length > batchPages)
+      throw new RangeError('the snapshot has patches that are none');
   }
   const ranges = rangesOf(
     patches.map(({ page }) => ({ first: page, count: 1 })),
