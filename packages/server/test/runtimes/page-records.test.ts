@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { closeSync, fstatSync, ftruncateSync, writeSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
-import { makeId } from '@bulkhead/protocol';
 import koffi from 'koffi';
 import { type Extent, createMemory, dataExtents } from '../../src/lib/host-calls.ts';
 import { mulberry32 } from '../../src/runtimes/fake/fake-runtime.ts';
@@ -15,26 +14,11 @@ import {
   writePages,
 } from '../../src/runtimes/qemu/page-records.ts';
 import { type PageRun, pageBytes } from '../../src/runtimes/qemu/touched-pages.ts';
-import { SealedReader, SealedWriter, snapshotVersion } from '../../src/snapshots/sealed-file.ts';
+import { SealedReader, SealedWriter } from '../../src/snapshots/sealed-file.ts';
+import { header, key } from '../snapshots/test-header.ts';
 
 const pages = 2000;
 const bytes = pages * pageBytes;
-const key = new Uint8Array(32).fill(7);
-const expected = {
-  snapshot: makeId('snapshot'),
-  tenant: makeId('tenant'),
-  session: makeId('session'),
-  epoch: 3,
-  templateDigest: 'a'.repeat(64),
-  vmm: '7.2.22',
-};
-const more = {
-  version: snapshotVersion,
-  kind: 'suspend',
-  accelerator: 'tcg',
-  size: 'small',
-  createdAtUnixMs: 1,
-} as const;
 
 function memoryOf(buffer: Buffer): MachineMemory {
   return { pid: process.pid, address: Number(koffi.address(buffer)), bytes: buffer.length };
@@ -90,11 +74,11 @@ test('what was written to comes back, whatever was changed and however little, b
     page += count;
   }
   const target = file(t);
-  using writer = new SealedWriter(target, key, { ...expected, ...more });
+  using writer = new SealedWriter(target, key, header);
   writePages(writer, memoryOf(machine), runs, { memory: template.fd, data: dataExtents(template.fd, bytes) });
   writer.finish();
   const restored = Buffer.from(template.content);
-  using reader = SealedReader.open(target, key, expected);
+  using reader = SealedReader.open(target, key, header);
   for (const record of reader.records()) restorePages(record.kind, record.bytes, memoryOf(restored));
   assert.ok(restored.equals(machine), `seed ${seed}`);
 });
@@ -104,7 +88,7 @@ test('of a page of which a few words differ no more than those are kept, and not
   const machine = Buffer.from(template.content);
   for (let page = 0; page < pages; page += 2) machine.writeUInt32LE(0x1234_5678, page * pageBytes + 400);
   const target = file(t);
-  using writer = new SealedWriter(target, key, { ...expected, ...more });
+  using writer = new SealedWriter(target, key, header);
   const data = [{ offset: 0, length: bytes }];
   writePages(writer, memoryOf(machine), [{ first: 0, count: pages }], { memory: template.fd, data });
   writer.finish();

@@ -3,15 +3,12 @@
 import assert from 'node:assert/strict';
 import { closeSync, fstatSync, ftruncateSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
-import { makeId } from '@bulkhead/protocol';
 import { createMemory } from '../../src/lib/host-calls.ts';
 import type { OpenJob } from '../../src/runtimes/qemu/snapshot-content.ts';
 import { SnapshotWorker } from '../../src/runtimes/qemu/snapshot-worker.ts';
-import { SealedWriter, snapshotVersion } from '../../src/snapshots/sealed-file.ts';
+import { SealedWriter } from '../../src/snapshots/sealed-file.ts';
+import { header, key } from '../snapshots/test-header.ts';
 
-const key = new Uint8Array(32).fill(7);
-const whose = { snapshot: makeId('snapshot'), tenant: makeId('tenant'), session: makeId('session'), epoch: 3 };
-const made = { templateDigest: 'a'.repeat(64), vmm: '7.2.22' };
 /** No machine: whoever gets so far as to look for its memory finds none. */
 const noMachine = { pid: process.pid, memoryBytes: 4096, scratch: -1, scratchBytes: 0, deviceState: -1 };
 const noMemory = /the machine's memory is not mapped/;
@@ -19,17 +16,10 @@ const noMemory = /the machine's memory is not mapped/;
 function writeSnapshot(t: TestContext): OpenJob {
   const source = createMemory('snapshot-worker-test');
   t.after(() => closeSync(source));
-  const more = {
-    version: snapshotVersion,
-    kind: 'suspend',
-    accelerator: 'tcg',
-    size: 'small',
-    createdAtUnixMs: 1,
-  } as const;
-  using writer = new SealedWriter(source, key, { ...whose, ...made, ...more });
+  using writer = new SealedWriter(source, key, header);
   for (let record = 0; record < 200; record++) writer.write(1, Buffer.alloc(1000, record));
   writer.finish();
-  return { type: 'open', source, key, expected: { ...whose, ...made } };
+  return { type: 'open', source, key, expected: header };
 }
 
 test('what was read is used once', async (t) => {

@@ -14,21 +14,8 @@ import {
   recordMaxBytes,
   snapshotVersion,
 } from '../../src/snapshots/sealed-file.ts';
+import { header, key } from './test-header.ts';
 
-const key = Buffer.alloc(32, 7);
-const header: SnapshotHeader = {
-  version: snapshotVersion,
-  snapshot: makeId('snapshot'),
-  tenant: makeId('tenant'),
-  session: makeId('session'),
-  kind: 'suspend',
-  epoch: 3,
-  templateDigest: 'a'.repeat(64),
-  accelerator: 'tcg',
-  size: 'small',
-  vmm: '7.2.22',
-  createdAtUnixMs: 1_764_000_000_000,
-};
 const records = Array.from({ length: 6 }, (_, index) => Buffer.alloc(200 + (index % 2), index + 1));
 
 const fd = createMemory('sealed-file-test');
