@@ -16,12 +16,12 @@ export interface NewSnapshotFile extends AsyncDisposable {
   commit(): Promise<void>;
 }
 
-const attemptsMaxCount = 3;
-
 export interface FoundSnapshot {
   readonly session: SessionId;
   readonly snapshot: SnapshotId;
 }
+
+const attemptsMaxCount = 3;
 
 /** A new file. The directory may go in between, with the last snapshot that a session has left. */
 async function openIn(directory: string, path: string): Promise<FileHandle> {

@@ -3,7 +3,7 @@
 
 import { BulkheadError } from '@bulkhead/protocol';
 import { sql } from 'kysely';
-import type { Database, StoreTransaction } from './database.ts';
+import type { Database } from './database.ts';
 import { everyTenant } from './database.ts';
 
 export const leaseMs = 30_000;
@@ -62,18 +62,6 @@ export async function endLease(database: Database, lease: Lease): Promise<void> 
       .where('generation', '=', String(lease.generation))
       .execute(),
   );
-}
-
-/** In the transaction of a change: it holds only while the lease does. Errors: `state_conflict`. */
-export async function checkLease(transaction: StoreTransaction, lease: Lease): Promise<void> {
-  const held = await transaction
-    .selectFrom('leases')
-    .select('name')
-    .where('name', '=', lease.name)
-    .where('generation', '=', String(lease.generation))
-    .forShare()
-    .executeTakeFirst();
-  if (held === undefined) throw leaseLost();
 }
 
 export function leaseLost(): BulkheadError {

@@ -3,7 +3,7 @@
 
 import { readSync } from 'node:fs';
 import { type Extent, type MemoryRange, copyFromProcess, copyToProcess } from '../../lib/host-calls.ts';
-import type { SealedWriter } from '../../snapshots/sealed-file.ts';
+import { type SealedWriter, recordMaxBytes } from '../../snapshots/sealed-file.ts';
 import { type PageRun, pageBytes } from './touched-pages.ts';
 
 /**
@@ -233,13 +233,19 @@ export function countPages(runs: readonly PageRun[]): number {
   return runs.reduce((sum, { count }) => sum + count, 0);
 }
 
-const zeros = Buffer.alloc(64 * pageBytes);
+const zeros = Buffer.alloc(recordMaxBytes);
+
+/** Of no more than a record holds. */
+export function isZero(bytes: Buffer): boolean {
+  return zeros.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
+}
+
 /** Where nearly every page that holds something has a byte of it. */
 const probes = [0, 8, 1024, 2048, 3072, pageBytes - 1] as const;
 
 function isZeroPage(data: Buffer, at: number): boolean {
   for (const probe of probes) if (data[at + probe] !== 0) return false;
-  return zeros.compare(data, at, at + pageBytes, 0, pageBytes) === 0;
+  return isZero(data.subarray(at, at + pageBytes));
 }
 
 function holdsZeroPage(data: Buffer): boolean {

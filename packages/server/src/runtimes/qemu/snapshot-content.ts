@@ -12,7 +12,14 @@ import {
 } from '../../snapshots/sealed-file.ts';
 import { dataExtents } from '../../lib/host-calls.ts';
 import { isOwnerAlive, processMark } from '../../lib/owner.ts';
-import { type MachineMemory, type TemplatePages, countPages, restorePages, writePages } from './page-records.ts';
+import {
+  type MachineMemory,
+  type TemplatePages,
+  countPages,
+  isZero,
+  restorePages,
+  writePages,
+} from './page-records.ts';
 import { findMemory, findTouchedPages } from './touched-pages.ts';
 
 const deviceStateMaxBytes = 1024 * 1024;
@@ -136,11 +143,6 @@ function captureScratch({ scratch, scratchBytes }: MachineParts, writer: SealedW
     }
   }
   return written;
-}
-
-const zeros = Buffer.alloc(recordMaxBytes);
-function isZero(bytes: Buffer): boolean {
-  return zeros.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
 }
 
 function writeExactly(fd: number, bytes: Buffer, position: number): void {
